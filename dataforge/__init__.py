@@ -1,0 +1,1 @@
+"""Corpora, chat logs and discussions become certified, packed training shards."""

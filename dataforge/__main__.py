@@ -1,0 +1,5 @@
+"""`python -m dataforge` is `forge`."""
+
+from dataforge.cli import main
+
+main()

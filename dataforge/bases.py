@@ -1,0 +1,118 @@
+"""Where a base model and its tokenizer are: a bundled name, a folder, or a hub id.
+
+A bundled model comes inside a package of the package index and is converted once, by `trainkit` in a process of
+its own, into the user's cache folder.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+from tokenizers import Tokenizer
+
+from dataforge.errors import BaseModelError
+from dataforge.shards import tokenizer_sha256
+
+BUNDLED = ("smollm2-135m",)
+
+
+@dataclass(frozen=True)
+class BaseTokenizer:
+    """A base model's tokenizer with the chat template it carries."""
+
+    name: str
+    encoder: Tokenizer
+    sha256: str
+    template: str | None
+    control_tokens: dict[str, int]
+    """The texts that the tokenizer reads as one special token, with their ids."""
+    variables: dict[str, str]
+    """What chat templates are given beside the messages: `bos_token` and its like."""
+
+
+def resolve(name: str, folder: Path = Path()) -> str:
+    """The folder or hub id behind a base model's name; `folder` is where relative paths start.
+
+    Raises `BaseModelError` where the name is neither.
+    """
+    if name in BUNDLED:
+        return str(_bundled(name))
+    path = folder / Path(name).expanduser()
+    if path.is_dir():
+        return str(path)
+    if re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name):
+        return name
+    bundled = ", ".join(BUNDLED)
+    raise BaseModelError(f"{name}: no such base model; name a folder, a hub id (owner/name) or one of: {bundled}")
+
+
+def load_tokenizer(name: str, folder: Path = Path()) -> BaseTokenizer:
+    """Read a base model's tokenizer without loading the model.
+
+    Raises `BaseModelError` where it has no `tokenizer.json` or no file can be had.
+    """
+    base = resolve(name, folder)
+    content = _file(base, "tokenizer.json")
+    if content is None:
+        raise BaseModelError(f"{name}: has no tokenizer.json; convert its tokenizer to one and name that folder")
+    settings = json.loads(_file(base, "tokenizer_config.json") or b"{}")
+    encoder = Tokenizer.from_str(content.decode())
+    encoder.no_truncation()
+    encoder.no_padding()
+    added = encoder.get_added_tokens_decoder()
+    return BaseTokenizer(
+        name=name,
+        encoder=encoder,
+        sha256=tokenizer_sha256(content),
+        template=_template(base, settings),
+        control_tokens={token.content: number for number, token in added.items() if token.special},
+        variables={key: _token_text(value) for key, value in settings.items() if key.endswith("_token") and value},
+    )
+
+
+def _bundled(name: str) -> Path:
+    folder = Path(platformdirs.user_cache_path("forge")) / "bases" / name
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "trainkit.bundled", name, str(folder)]
+        print(f"converting the base model {name} (once, about 20 s)", file=sys.stderr)
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise BaseModelError(f"{name}: cannot be converted: {last.removeprefix('error: ')}")
+    return folder
+
+
+def _file(base: str, name: str) -> bytes | None:
+    """A file of a base model, or None where the model has no such file."""
+    if Path(base).is_dir():
+        path = Path(base) / name
+        return path.read_bytes() if path.is_file() else None
+    try:
+        return Path(hf_hub_download(base, name)).read_bytes()
+    except LocalEntryNotFoundError:
+        raise BaseModelError(f"{base}: the hub cannot be reached and {name} is not in its cache") from None
+    except EntryNotFoundError:
+        return None
+    except HfHubHTTPError as error:
+        raise BaseModelError(f"{base}: {str(error).splitlines()[0]}") from None
+
+
+def _template(base: str, settings: dict[str, object]) -> str | None:
+    content = _file(base, "chat_template.jinja")
+    if content is not None:
+        return content.decode()
+    found = settings.get("chat_template")
+    if isinstance(found, list):
+        found = next((item["template"] for item in found if item.get("name") == "default"), None)
+    return found if isinstance(found, str) else None
+
+
+def _token_text(value: object) -> str:
+    return str(value["content"]) if isinstance(value, dict) else str(value)

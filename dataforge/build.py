@@ -1,0 +1,224 @@
+"""A recipe becomes a build folder: the line is run, packed and written, the manifest last."""
+
+import hashlib
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataforge import line, recipe, report, shards
+from dataforge.config import Document
+from dataforge.errors import BuildError
+from dataforge.line import Plan, Prepared
+from dataforge.pack import pack, shard_groups
+from dataforge.records import Reject, canonical_json
+from dataforge.shards import Manifest, ShardEntry, Split, Statistics, Turns
+from dataforge.tokenize import Encoded, Row, trained_messages
+
+RECORDS_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])), nullable=False),
+        pa.field("trained", pa.list_(pa.bool_()), nullable=False),
+        pa.field("copies", pa.int32(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("ordinal", pa.int64(), nullable=False),
+        pa.field("line", pa.int64(), nullable=False),
+    ]
+)
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a build command has to report."""
+
+    folder: Path
+    manifest: Manifest
+    reused: bool
+
+
+def build(document: Document, out: Path | None, say: Say) -> Outcome:
+    """Build what the recipe says, or re-use the build that is there if nothing it depends on has changed.
+
+    Raises `ForgeError` for what the user can mend; the folder then holds no half build.
+    """
+    plan = line.plan(recipe.read(document))
+    folder = out or Path("builds") / plan.recipe.data.name
+    standing = _standing(folder, plan)
+    if standing is not None:
+        return Outcome(folder, standing, reused=True)
+    prepared = line.prepare(plan)
+    for unused in prepared.unused_vars:
+        say(f"note: the word to fill in stands in no record: {unused}")
+    rows = _rows_by_split(plan, prepared)
+    if not rows["train"]:
+        raise BuildError(f"{document.path}: nothing is left to train on: {_reasons(prepared)}")
+    _clear(folder)
+    entries = [entry for split in shards.SPLITS for entry in _write_shards(folder, split, rows[split], plan)]
+    _write_records(folder, plan, prepared)
+    _write_rejects(folder, prepared.rejects)
+    manifest = _manifest(plan, prepared, rows, entries)
+    shards.replace_file(folder / "README.md", report.dataset_card(manifest).encode())
+    shards.write_manifest(folder, manifest)
+    return Outcome(folder, manifest, reused=False)
+
+
+def digest(manifest: Manifest) -> str:
+    """The one number that two builds share exactly if they hold the same: see the design of the manifest.
+
+    Versions, paths, floats and Parquet bytes do not enter.
+    """
+    decides = {
+        "recipe_sha256": manifest.recipe_sha256,
+        "inputs": manifest.inputs,
+        "template": manifest.template.sha256,
+        "tokenizer": manifest.tokenizer.sha256,
+        "funnel": [stage.model_dump() for stage in manifest.funnel],
+        "shards": [(entry.split, entry.columns_sha256) for entry in manifest.shards],
+    }
+    return hashlib.sha256(canonical_json(decides)).hexdigest()
+
+
+def _standing(folder: Path, plan: Plan) -> Manifest | None:
+    """The manifest of a whole build that this plan would make again."""
+    if not (folder / "manifest.json").is_file():
+        return None
+    manifest = shards.read_manifest(folder)
+    return shards.open_build(folder).manifest if manifest.key == plan.key else None
+
+
+def _clear(folder: Path) -> None:
+    """Take an older build away, its manifest first, so that no moment shows a mixture."""
+    if folder.exists() and not folder.is_dir():
+        raise BuildError(f"{folder}: is a file, and a build needs a folder of this name; move it away")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "manifest.json").unlink(missing_ok=True)
+        for part in ("shards", "records"):
+            shutil.rmtree(folder / part, ignore_errors=False) if (folder / part).exists() else None
+    except PermissionError as error:
+        raise BuildError(f"{error.filename}: cannot be written; name another folder with --out") from None
+
+
+def _rows_by_split(plan: Plan, prepared: Prepared) -> dict[Split, list[Row]]:
+    rows: dict[Split, list[Row]] = {split: [] for split in shards.SPLITS}
+    for encoded in prepared.encoded:
+        rows[line.split_of(encoded.chat, plan.recipe)].extend(encoded.rows)
+    return rows
+
+
+def _write_shards(folder: Path, split: Split, rows: Sequence[Row], plan: Plan) -> list[ShardEntry]:
+    seed = plan.recipe.data.seed
+    return [
+        shards.write_chat_shard(folder, f"{split}-{number:05d}", split, pack(group, plan.recipe.window, seed))
+        for number, group in enumerate(shard_groups(rows, seed))
+    ]
+
+
+def _write_records(folder: Path, plan: Plan, prepared: Prepared) -> None:
+    copies = Counter(encoded.chat.id for encoded in prepared.encoded)
+    for split in shards.SPLITS:
+        records = [
+            _record(encoded, plan, copies[encoded.chat.id])
+            for encoded in prepared.encoded
+            if encoded.chat.copy == 1 and line.split_of(encoded.chat, plan.recipe) == split
+        ]
+        if records:
+            sink = pa.BufferOutputStream()
+            pq.write_table(pa.Table.from_pylist(records, schema=RECORDS_SCHEMA), sink, compression="zstd")
+            (folder / "records").mkdir(exist_ok=True)
+            shards.replace_file(folder / "records" / f"{split}-00000.parquet", sink.getvalue().to_pybytes())
+
+
+def _record(encoded: Encoded, plan: Plan, copies: int) -> dict[str, Any]:
+    chat = encoded.chat
+    trained = trained_messages(chat, plan.recipe.data.train_on)
+    return {
+        "id": chat.id,
+        "messages": [{"role": message.role, "content": message.content} for message in chat.messages],
+        "trained": [number in trained for number in range(len(chat.messages))],
+        "copies": copies,
+        "source": chat.origin.source,
+        "file": chat.origin.file,
+        "ordinal": chat.origin.ordinal,
+        "line": chat.origin.line,
+    }
+
+
+def _write_rejects(folder: Path, rejects: Sequence[Reject]) -> None:
+    lines = [canonical_json(report.reject_as_json(reject)) + b"\n" for reject in rejects]
+    shards.replace_file(folder / "rejects.jsonl", b"".join(lines))
+
+
+def _manifest(plan: Plan, prepared: Prepared, rows: dict[Split, list[Row]], entries: Sequence[ShardEntry]) -> Manifest:
+    normalised = plan.recipe.normalised()
+    manifest = Manifest(
+        format=shards.FORMAT,
+        name=plan.recipe.data.name,
+        kind="chat",
+        key=plan.key,
+        recipe=normalised,
+        recipe_sha256=hashlib.sha256(canonical_json(normalised)).hexdigest(),
+        inputs=plan.inputs,
+        template=shards.TemplateEntry(
+            source=plan.recipe.data.chat,
+            text=plan.template.text,
+            sha256=hashlib.sha256(plan.template.text.encode()).hexdigest(),
+        ),
+        tokenizer=shards.TokenizerEntry(
+            name=plan.tokenizer.name,
+            sha256=plan.tokenizer.sha256,
+            vocabulary=plan.tokenizer.encoder.get_vocab_size(with_added_tokens=True),
+            stop_tokens=plan.stop_tokens,
+        ),
+        seed=plan.recipe.data.seed,
+        window=plan.recipe.window,
+        funnel=prepared.funnel,
+        turns=_turns(prepared),
+        statistics={split: _statistics(rows[split], entries, split) for split in shards.SPLITS},
+        shards=list(entries),
+        versions={name: metadata.version(name) for name in ("dataforge", "tokenizers", "jinja2", "pyarrow")},
+        digest="",
+    )
+    return manifest.model_copy(update={"digest": digest(manifest)})
+
+
+def _turns(prepared: Prepared) -> Turns:
+    refused = sum(reject.reason == "mask_not_provable" for reject in prepared.rejects)
+    return Turns(
+        certified=sum(encoded.certified for encoded in prepared.encoded),
+        forked=sum(encoded.forked for encoded in prepared.encoded),
+        refused=refused,
+        fork_tokens=sum(encoded.fork_tokens for encoded in prepared.encoded),
+    )
+
+
+def _statistics(rows: Sequence[Row], entries: Sequence[ShardEntry], split: Split) -> Statistics:
+    lengths = sorted(len(row.input_ids) for row in rows)
+    mine = [entry for entry in entries if entry.split == split]
+    return Statistics(
+        rows=len(rows),
+        windows=sum(entry.windows for entry in mine),
+        tokens=sum(lengths),
+        trained_tokens=sum(entry.trained_tokens for entry in mine),
+        longest_row=max(lengths, default=0),
+        median_row=lengths[len(lengths) // 2] if lengths else 0,
+    )
+
+
+def _reasons(prepared: Prepared) -> str:
+    total = prepared.funnel[0].read
+    counts = Counter(f"{reject.stage}/{reject.reason}" for reject in prepared.rejects)
+    listed = ", ".join(f"{reason} {count}" for reason, count in counts.most_common(3))
+    first = next(iter(prepared.rejects), None)
+    example = f"; the first: {first.origin.file}:{first.origin.line}: {first.detail}" if first else ""
+    return f"{len(prepared.rejects)} of {total} records were rejected ({listed}){example}"

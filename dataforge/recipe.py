@@ -1,0 +1,154 @@
+"""The data half of a recipe file, read and checked; the `train:` half is `trainkit`'s to read."""
+
+import datetime
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from dataforge import components
+from dataforge.config import Document, Settings, did_you_mean
+from dataforge.errors import ConfigError
+
+Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]
+
+
+class SourceEntry(Settings):
+    """What any item of `sources:` may say, whatever its shape."""
+
+    use: str
+    """The shape of the records: a file in `dataforge/sources/`."""
+    path: Path
+    """The file to read, relative to the recipe."""
+    name: Name | None = None
+    """The source's name in the manifest; the file's stem if not given."""
+    vars: dict[Name, str] = Field(default_factory=dict)
+    """Words to put in place of `<KEY>`, `[KEY]`, `{{KEY}}` and `{{key}}`, literally."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """2 takes every record twice, 0.5 every other one, chosen by record id."""
+
+
+class Split(Settings):
+    """How much is kept from training."""
+
+    eval: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The share of records that only evaluation sees."""
+
+
+class Data(Settings):
+    """The data half of a recipe."""
+
+    name: Name
+    """Names the output folders."""
+    seed: Annotated[int, Field(ge=-(2**127), lt=2**127)] = 0
+    """All randomness is drawn from it, by name."""
+    chat: Literal["tokenizer"] = "tokenizer"
+    """The chat template: `tokenizer` is the one that the tokenizer carries."""
+    tokenizer: str | None = None
+    """A bundled name, a folder or a hub id; the base model's if not given."""
+    date: datetime.date | None = None
+    """Today, for templates that write the date."""
+    train_on: Literal["all_turns", "last_turn"] = "all_turns"
+    """Which answers are trained; a message's own weight wins."""
+    max_tokens: Annotated[int, Field(ge=8)] = 1024
+    """The longest row there may be."""
+    window: Annotated[int, Field(ge=8)] | None = None
+    """Tokens of a packed window; `max_tokens` if not given."""
+    on_long: Literal["reject"] = "reject"
+    """What becomes of a longer row."""
+    special_tokens: Literal["reject"] = "reject"
+    """What becomes of a record in whose text a control token stands."""
+    split: Split = Split()
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """One source of a recipe: the common part, and the settings of its shape."""
+
+    name: str
+    entry: SourceEntry
+    settings: Settings
+    path: Path
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe's data half with its sources resolved."""
+
+    document: Document
+    data: Data
+    sources: tuple[SourceSpec, ...]
+    tokenizer: str
+
+    @property
+    def window(self) -> int:
+        """Tokens of a packed window."""
+        return self.data.window or self.data.max_tokens
+
+    def normalised(self) -> dict[str, Any]:
+        """All that decides what is built, without names and paths: equal for recipes that mean the same.
+
+        The tokenizer is not here, since the manifest has a hash of it.
+        """
+        sources = [
+            {
+                "name": spec.name,
+                **spec.entry.model_dump(mode="json", exclude={"path", "name"}),
+                **spec.settings.model_dump(mode="json"),
+            }
+            for spec in self.sources
+        ]
+        return {
+            **self.data.model_dump(mode="json", exclude={"name", "tokenizer"}),
+            "window": self.window,
+            "sources": sources,
+        }
+
+
+def read(document: Document) -> Recipe:
+    """Check the data half of a recipe file.
+
+    Raises `ConfigError` with file, line and key path for the first fault.
+    """
+    data = document.read(Data, ignore=("sources", "train"))
+    if data.window is not None and data.window < data.max_tokens:
+        message = f"must be at least max_tokens ({data.max_tokens}), so that every row fits into a window"
+        raise document.error(("window",), message)
+    sources = document.data.get("sources")
+    if not isinstance(sources, list) or not sources:
+        raise document.error(("sources",), "must be a list with at least one source")
+    specs = tuple(_source(document, position) for position in range(len(sources)))
+    for position, spec in enumerate(specs):
+        if spec.name in [earlier.name for earlier in specs[:position]]:
+            message = f"another source is named {spec.name!r}; give this one a `name:`"
+            raise document.error(("sources", position), message)
+    return Recipe(document, data, specs, _tokenizer(document, data))
+
+
+def _source(document: Document, position: int) -> SourceSpec:
+    at = ("sources", position)
+    found = document.data["sources"][position]
+    if not isinstance(found, dict):
+        raise document.error(at, "must be a mapping with `use:` and `path:`")
+    own = [key for key in found if key not in SourceEntry.model_fields]
+    entry = document.read(SourceEntry, at, ignore=own)
+    if entry.use not in components.names("sources"):
+        known = components.names("sources")
+        raise document.error((*at, "use"), f"there is no source {entry.use!r}; {did_you_mean(entry.use, known)}")
+    settings = document.read(components.source(entry.use).Settings, at, ignore=list(SourceEntry.model_fields))
+    path = document.folder / entry.path.expanduser()
+    if not path.is_file():
+        raise document.error((*at, "path"), f"there is no file {path}")
+    return SourceSpec(entry.name or entry.path.name.split(".")[0], entry, settings, path)
+
+
+def _tokenizer(document: Document, data: Data) -> str:
+    if data.tokenizer is not None:
+        return data.tokenizer
+    train = document.data.get("train")
+    stages = train if isinstance(train, list) else [train]
+    bases = [stage["base"] for stage in stages if isinstance(stage, dict) and isinstance(stage.get("base"), str)]
+    if not bases:
+        raise ConfigError(f"{document.path}:1: give `tokenizer:` (or `train.base:`, whose tokenizer is then used)")
+    return str(bases[0])

@@ -1,0 +1,86 @@
+"""What travels down the line: a raw `Row`, the `Chat` it means, or the `Reject` it became.
+
+All are frozen. Where a record comes from is a field of it, never a line in a log.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The place a record was read from."""
+
+    source: str
+    """The source's name in the recipe."""
+    file: str
+    """The file's name, without its folder."""
+    ordinal: int
+    """The record's number in the file, from 0."""
+    line: int
+    """The line it starts on, from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A record as read: columns without meaning yet."""
+
+    id: str
+    """blake2b-128 of the source's name and the columns: equal rows share it."""
+    origin: Origin
+    columns: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+    weight: Literal[0, 1] | None = None
+    """Whether the turn is trained; None leaves it to the recipe's `train_on`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """A conversation to train on."""
+
+    id: str
+    origin: Origin
+    messages: tuple[Message, ...]
+    copy: int = 1
+    """1 for a record itself, 2 and more for its repetitions where a source weighs more than 1."""
+
+    @property
+    def group(self) -> str:
+        """What must stay on one side of the split."""
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A record that is not trained on, and why."""
+
+    id: str
+    origin: Origin
+    stage: str
+    """The station that refused it."""
+    reason: str
+    """A short code; rejects are counted by it."""
+    detail: str
+    """What a person needs to find and mend it."""
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one way to write a JSON value: sorted keys, no blanks, UTF-8."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def record_id(source: str, columns: Any) -> str:
+    """The id of a row as read: 32 hexadecimal digits."""
+    return hashlib.blake2b(canonical_json([source, columns]), digest_size=16).hexdigest()

@@ -1,0 +1,92 @@
+"""What a build says of itself, for people: the summary, the dataset card, a reject."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from dataforge.records import Reject
+from dataforge.shards import Manifest
+
+
+def reject_as_json(reject: Reject) -> dict[str, Any]:
+    """A reject as a line of `rejects.jsonl`."""
+    return {
+        "id": reject.id,
+        "source": reject.origin.source,
+        "file": reject.origin.file,
+        "line": reject.origin.line,
+        "ordinal": reject.origin.ordinal,
+        "stage": reject.stage,
+        "reason": reject.reason,
+        "detail": reject.detail,
+    }
+
+
+def summary(manifest: Manifest) -> Iterator[str]:
+    """A build in a few lines."""
+    yield f"  {funnel(manifest)}"
+    for split, sizes in manifest.statistics.items():
+        if sizes.rows:
+            yield (
+                f"  {split:5} {sizes.rows:,} rows in {sizes.windows:,} windows of {manifest.window} tokens "
+                f"({filled(manifest, split):.1%} filled), {sizes.tokens:,} tokens, {sizes.trained_tokens:,} trained"
+            )
+    turns = manifest.turns
+    yield f"  masks {turns.certified:,} turns certified, {turns.forked:,} forked, {turns.refused:,} refused"
+    yield f"  stop  {', '.join(map(repr, manifest.tokenizer.stop_tokens))}"
+
+
+def funnel(manifest: Manifest) -> str:
+    """Records in, records out, and the reasons of those between, in one line."""
+    lost = [
+        f"{stage.stage}/{reason} {count:,}" for stage in manifest.funnel for reason, count in stage.rejected.items()
+    ]
+    repeated = sum(stage.added for stage in manifest.funnel)
+    kept = manifest.funnel[-1].passed
+    text = f"{manifest.funnel[0].read:,} records read, {kept:,} kept"
+    if repeated:
+        text += f" ({repeated:,} of them repetitions)"
+    return text + (f"; rejected: {', '.join(lost)}" if lost else "; none rejected")
+
+
+def filled(manifest: Manifest, split: Any) -> float:
+    """The share of a split's window positions that hold a token."""
+    sizes = manifest.statistics[split]
+    return sizes.tokens / (sizes.windows * manifest.window) if sizes.windows else 0.0
+
+
+def dataset_card(manifest: Manifest) -> str:
+    """The README.md of a build folder."""
+    stages = "\n".join(
+        f"| {stage.stage} | {stage.read:,} | {stage.passed:,} | "
+        f"{', '.join(f'{reason} {count:,}' for reason, count in stage.rejected.items())} | {stage.added:,} |"
+        for stage in manifest.funnel
+    )
+    sizes = "\n".join(
+        f"| {split} | {size.rows:,} | {size.windows:,} | {size.tokens:,} | {size.trained_tokens:,} | "
+        f"{size.median_row:,} | {size.longest_row:,} |"
+        for split, size in manifest.statistics.items()
+    )
+    return f"""# {manifest.name}
+
+Conversations, tokenized and packed for training, with a mask that is proven for every trained turn.
+`records/*.parquet` holds the same conversations for people and for other trainers:
+
+```python
+import pandas
+pandas.read_parquet("records/train-00000.parquet")
+```
+
+Digest `{manifest.digest}`: the same recipe over the same files gives it again on any machine.
+
+| split | rows | windows | tokens | trained tokens | median row | longest row |
+|---|---|---|---|---|---|---|
+{sizes}
+
+| station | read | passed | rejected | added |
+|---|---|---|---|---|
+{stages}
+
+Every rejected record stands in `rejects.jsonl` with its place and reason. Tokenizer `{manifest.tokenizer.name}`,
+windows of {manifest.window} tokens, stop token {", ".join(f"`{token}`" for token in manifest.tokenizer.stop_tokens)};
+turns certified {manifest.turns.certified:,}, forked {manifest.turns.forked:,}, refused {manifest.turns.refused:,}.
+"""

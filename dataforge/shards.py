@@ -1,0 +1,301 @@
+"""The contract between the two packages: a build folder of packed, checksummed shards and their manifest.
+
+    manifest.json                     written last; a folder without one is no build
+    shards/{train,eval}-NNNNN.arrow   Arrow IPC streams of one record batch, memory-mapped when read
+
+A chat shard holds one window a row: documents laid end to end, unpadded. `assistant_masks` is 1 where a token is
+trained. Labels are not stored; whoever computes a loss shifts by one.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dataforge.errors import BuildError
+
+Split = Literal["train", "eval"]
+SPLITS: tuple[Split, ...] = ("train", "eval")
+FORMAT = 1
+
+CHAT_SCHEMA = pa.schema(
+    [
+        pa.field("input_ids", pa.list_(pa.int32()), nullable=False),
+        pa.field("assistant_masks", pa.list_(pa.int8()), nullable=False),
+        pa.field("seq_lengths", pa.list_(pa.int32()), nullable=False),
+        pa.field("record_ids", pa.list_(pa.string()), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Documents that are computed together and do not see each other."""
+
+    input_ids: npt.NDArray[np.int32]
+    """(tokens,)"""
+    assistant_masks: npt.NDArray[np.int8]
+    """(tokens,), 1 where the token is trained."""
+    seq_lengths: npt.NDArray[np.int32]
+    """(documents,), summing to the number of tokens."""
+    record_ids: tuple[str, ...]
+    """One `record#turn` for each document."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ShardEntry(_Part):
+    """What the manifest says of one shard file."""
+
+    file: str
+    split: Split
+    sha256: str
+    columns_sha256: str
+    """Over the logical values alone, so that it does not change with the Arrow version."""
+    windows: int
+    documents: int
+    tokens: int
+    trained_tokens: int
+
+
+class TemplateEntry(_Part):
+    """The chat template that the build was rendered with."""
+
+    source: str
+    """What the recipe's `chat` said."""
+    text: str
+    sha256: str
+
+
+class TokenizerEntry(_Part):
+    """The tokenizer that the build was encoded with."""
+
+    name: str
+    sha256: str
+    vocabulary: int
+    stop_tokens: dict[str, int]
+    """The token texts on which an answer ends, with their ids."""
+
+
+class Turns(_Part):
+    """What became of the turns that were to be trained."""
+
+    certified: int
+    """Carried by the row of their whole conversation."""
+    forked: int
+    """Carried by a row of their own."""
+    refused: int
+    """Whose record was refused because no mask could be proven."""
+    fork_tokens: int
+    """Tokens that rows of their own cost beyond the conversation's."""
+
+
+class Statistics(_Part):
+    """Sizes of one split."""
+
+    rows: int
+    windows: int
+    tokens: int
+    trained_tokens: int
+    longest_row: int
+    median_row: int
+
+
+class Stage(_Part):
+    """One station of the funnel; `read` is `passed` and all rejects together."""
+
+    stage: str
+    read: int
+    passed: int
+    rejected: dict[str, int]
+    added: int = 0
+    """Repetitions of records whose source weighs more than 1: the next station reads them too."""
+
+
+class Manifest(_Part):
+    """All that a build says of itself."""
+
+    format: int
+    name: str
+    kind: Literal["chat"]
+    key: str
+    """A hash of all that decides what is built: the same key is not built twice."""
+    recipe: dict[str, Any]
+    recipe_sha256: str
+    inputs: dict[str, str]
+    """Content hash of each input file, by source name."""
+    template: TemplateEntry
+    tokenizer: TokenizerEntry
+    seed: int
+    window: int
+    funnel: list[Stage]
+    turns: Turns
+    statistics: dict[Split, Statistics]
+    shards: list[ShardEntry]
+    versions: dict[str, str]
+    digest: str
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tokenizer_sha256(tokenizer_json: bytes) -> str:
+    """A hash of what makes ids out of text in a `tokenizer.json`.
+
+    Truncation, padding and the post-processor are left out: texts are rendered whole and no tokens are added.
+    """
+    parts = json.loads(tokenizer_json)
+    kept = {key: parts.get(key) for key in ("added_tokens", "normalizer", "pre_tokenizer", "model")}
+    return hashlib.sha256(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: temporary name, fsync, rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_chat_shard(folder: Path, name: str, split: Split, windows: Sequence[Window]) -> ShardEntry:
+    """Write `shards/<name>.arrow` in a build folder and return what the manifest says of it."""
+    batch = pa.record_batch(
+        [pa.array([getattr(window, field.name) for window in windows], type=field.type) for field in CHAT_SCHEMA],
+        schema=CHAT_SCHEMA,
+    )
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, CHAT_SCHEMA) as writer:
+        writer.write_batch(batch)
+    content = sink.getvalue().to_pybytes()
+    path = folder / "shards" / f"{name}.arrow"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, content)
+    return ShardEntry(
+        file=f"shards/{name}.arrow",
+        split=split,
+        sha256=hashlib.sha256(content).hexdigest(),
+        columns_sha256=columns_sha256(windows),
+        windows=len(windows),
+        documents=sum(len(window.seq_lengths) for window in windows),
+        tokens=sum(len(window.input_ids) for window in windows),
+        trained_tokens=sum(int(window.assistant_masks.sum()) for window in windows),
+    )
+
+
+def columns_sha256(windows: Sequence[Window]) -> str:
+    """SHA-256 over the logical values of a shard, whatever wrote it."""
+    digest = hashlib.sha256()
+    for window in windows:
+        ids = "\n".join(window.record_ids).encode()
+        for size in (len(window.input_ids), len(window.seq_lengths), len(ids)):
+            digest.update(size.to_bytes(8, "little"))
+        digest.update(window.input_ids.astype("<i4").tobytes())
+        digest.update(window.assistant_masks.astype("i1").tobytes())
+        digest.update(window.seq_lengths.astype("<i4").tobytes())
+        digest.update(ids)
+    return digest.hexdigest()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Make a folder a build: the last file that is written."""
+    replace_file(folder / "manifest.json", manifest.model_dump_json(indent=2).encode() + b"\n")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a build folder.
+
+    Raises `BuildError` where there is none, or one that this version does not read.
+    """
+    path = folder / "manifest.json"
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise BuildError(
+            f"{folder}: no finished build here (no manifest.json); run `forge build RECIPE` first"
+        ) from None
+    try:
+        return Manifest.model_validate_json(content)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        raise BuildError(f"{path}: not a manifest this version reads ({where}: {fault['msg']}); build again") from None
+
+
+class Shard(Sequence[Window]):
+    """The windows of one shard file, memory-mapped: reading one touches only its pages."""
+
+    _windows: int
+
+    def __init__(self, path: Path) -> None:
+        with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as reader:
+            batches = list(reader)
+        if len(batches) != 1 or not batches[0].schema.equals(CHAT_SCHEMA):
+            raise BuildError(f"{path}: not a chat shard; build again")
+        self._columns = {field.name: batches[0].column(field.name) for field in CHAT_SCHEMA}
+        self._windows = batches[0].num_rows
+
+    def __len__(self) -> int:
+        return self._windows
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[position] for position in range(*index.indices(len(self)))]
+        position = range(len(self))[index]
+        ids, masks, lengths, records = (self._columns[field.name][position].values for field in CHAT_SCHEMA)
+        return Window(
+            input_ids=ids.to_numpy(),
+            assistant_masks=masks.to_numpy(),
+            seq_lengths=lengths.to_numpy(),
+            record_ids=tuple(records.to_pylist()),
+        )
+
+
+@dataclass(frozen=True)
+class Build:
+    """A build folder whose manifest has been read and whose shards have been checked."""
+
+    folder: Path
+    manifest: Manifest
+
+    def shards(self, split: Split) -> list[Shard]:
+        """The split's shards in order."""
+        return [Shard(self.folder / entry.file) for entry in self.manifest.shards if entry.split == split]
+
+    def windows(self, split: Split) -> Iterator[Window]:
+        """All windows of a split in order."""
+        for shard in self.shards(split):
+            yield from shard
+
+
+def open_build(folder: Path) -> Build:
+    """Open a build and check every shard's bytes against its manifest.
+
+    Raises `BuildError` where a shard is missing or a bit of it has changed.
+    """
+    manifest = read_manifest(folder)
+    for entry in manifest.shards:
+        path = folder / entry.file
+        if not path.is_file():
+            raise BuildError(f"{path}: the shard is missing; build again")
+        if sha256_of(path) != entry.sha256:
+            raise BuildError(
+                f"{path}: the shard's bytes are not those that were built (its sha256 differs from the "
+                f"manifest's); delete {folder} and build again"
+            )
+    return Build(folder, manifest)

@@ -1,0 +1,36 @@
+"""Plain text: literal replacement."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+
+def fill(value: Any, words: Mapping[str, str]) -> tuple[Any, set[str]]:
+    """Put words in place of `<KEY>`, `[KEY]`, `{{KEY}}` and `{{key}}` in every text of a JSON value.
+
+    All places are replaced in one pass, so a word that looks like a placeholder stays as it is. Returns the
+    filled value and the keys that occurred.
+    """
+    places = {
+        place: key for key in words for place in (f"<{key}>", f"[{key}]", f"{{{{{key}}}}}", f"{{{{{key.lower()}}}}}")
+    }
+    if not places:
+        return value, set()
+    pattern = re.compile("|".join(re.escape(place) for place in places))
+    seen: set[str] = set()
+
+    def word(match: re.Match[str]) -> str:
+        key = places[match.group()]
+        seen.add(key)
+        return words[key]
+
+    def replaced(part: Any) -> Any:
+        if isinstance(part, str):
+            return pattern.sub(word, part)
+        if isinstance(part, list):
+            return [replaced(item) for item in part]
+        if isinstance(part, dict):
+            return {key: replaced(item) for key, item in part.items()}
+        return part
+
+    return replaced(value), seen
