@@ -14,11 +14,11 @@ test: .venv/test-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/cog --check --diff README.md
+	$(BIN)/cog -I . --check --diff README.md
 	$(BIN)/pytest -q
 
 docs: .venv/test-installed
-	$(BIN)/cog -r README.md
+	$(BIN)/cog -I . -r README.md
 
 clean:
 	rm -rf .venv builds runs

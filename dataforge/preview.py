@@ -74,7 +74,7 @@ def of_recipe(document: Document, count: int, record: str | None = None) -> Prev
         Shown(
             item.chat.id,
             f"{item.chat.origin.source}, {item.chat.origin.file}:{item.chat.origin.line}",
-            tuple(_show(row.id, row.input_ids.tolist(), row.mask.tolist(), encoder) for row in item.rows),
+            tuple(show(row.id, row.input_ids.tolist(), row.mask.tolist(), encoder) for row in item.rows),
         )
         for item in chosen[:count]
     )
@@ -100,7 +100,7 @@ def of_build(folder: Path, count: int, record: str | None = None) -> Preview:
                     ids, mask = (
                         part[start : start + length].tolist() for part in (window.input_ids, window.assistant_masks)
                     )
-                    shown_rows.append(_show(row_id, ids, mask, encoder))
+                    shown_rows.append(show(row_id, ids, mask, encoder))
                 start += length
     shown = tuple(Shown(identity, places[identity], tuple(rows[identity])) for identity in wanted)
     kept = sum(sizes.rows for sizes in build.manifest.statistics.values())
@@ -115,7 +115,8 @@ def _places(folder: Path) -> Iterator[tuple[str, str]]:
             yield found["id"], f"{found['source']}, {found['file']}:{found['line']}"
 
 
-def _show(row_id: str, ids: Sequence[int], mask: Sequence[int], encoder: Tokenizer) -> ShownRow:
+def show(row_id: str, ids: Sequence[int], mask: Sequence[int], encoder: Tokenizer) -> ShownRow:
+    """A row as runs of neighbouring tokens that are all trained or all not."""
     edges = [0, *(number for number in range(1, len(ids)) if mask[number] != mask[number - 1]), len(ids)]
     texts = [encoder.decode(list(ids[:edge]), skip_special_tokens=False) for edge in edges]
     runs = [

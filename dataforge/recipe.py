@@ -131,12 +131,18 @@ def _source(document: Document, position: int) -> SourceSpec:
     found = document.data["sources"][position]
     if not isinstance(found, dict):
         raise document.error(at, "must be a mapping with `use:` and `path:`")
-    own = [key for key in found if key not in SourceEntry.model_fields]
-    entry = document.read(SourceEntry, at, ignore=own)
-    if entry.use not in components.names("sources"):
-        known = components.names("sources")
-        raise document.error((*at, "use"), f"there is no source {entry.use!r}; {did_you_mean(entry.use, known)}")
-    settings = document.read(components.source(entry.use).Settings, at, ignore=list(SourceEntry.model_fields))
+    use = found.get("use")
+    known = components.names("sources")
+    if isinstance(use, str) and use not in known:
+        raise document.error((*at, "use"), f"there is no source {use!r}; {did_you_mean(use, known)}")
+    common = list(SourceEntry.model_fields)
+    shape = components.source(use).Settings if isinstance(use, str) else Settings
+    for key in found:
+        if key not in common and key not in shape.model_fields:
+            near = did_you_mean(key, [*common, *shape.model_fields])
+            raise document.error((*at, key), f"unknown key; {near}")
+    entry = document.read(SourceEntry, at, ignore=list(shape.model_fields))
+    settings = document.read(shape, at, ignore=common)
     path = document.folder / entry.path.expanduser()
     if not path.is_file():
         raise document.error((*at, "path"), f"there is no file {path}")

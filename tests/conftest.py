@@ -24,6 +24,11 @@ CORPUS = [
 ]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--regold` writes the golden files anew."""
+    parser.addoption("--regold", action="store_true", help="write the golden files anew")
+
+
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a random 2-layer Llama with a byte-level BPE tokenizer and a ChatML template."""

@@ -53,7 +53,7 @@ def run(arguments: list[str]) -> int:
         click.echo(f"error: {_one_line(str(error))}", err=True)
         return 2
     except (click.Abort, KeyboardInterrupt) as error:
-        stopped = str(error) or "nothing half done is left behind"
+        stopped = str(error.__cause__ or error) or "nothing half done is left behind"
         click.echo(f"interrupted: {_one_line(stopped)}; the same command goes on from there", err=True)
         return 130
     except BrokenPipeError:

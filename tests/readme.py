@@ -1,0 +1,71 @@
+"""The parts of the README that are made from the code: `make docs` writes them, `make test` checks them."""
+
+import io
+from contextlib import redirect_stdout
+from typing import get_args
+
+import click
+
+from dataforge import components
+from dataforge.cli import forge, run
+from dataforge.config import Settings
+from dataforge.recipe import Data, SourceEntry, Split
+from trainkit import objectives
+from trainkit.config import LoraAdapter, Train
+
+
+def command_help() -> str:
+    """Every command's `--help`."""
+    text = ""
+    for name in forge.list_commands(click.Context(forge)):
+        with redirect_stdout(io.StringIO()) as printed:
+            run([name, "--help"])
+        text += f"```\n$ forge {name} --help\n{printed.getvalue().strip()}\n```\n\n"
+    return text
+
+
+def sources() -> str:
+    """The sources with what they read."""
+    lines = [f"| `{name}` | {components.summary('sources', name)} |" for name in components.names("sources")]
+    return "| `use:` | reads |\n|---|---|\n" + "\n".join(lines) + "\n"
+
+
+def objective_table() -> str:
+    """The objectives with what they eat."""
+    lines = []
+    for name in objectives.names():
+        module = objectives.load(name)
+        lines.append(f"| `{name}` | {module.EATS} | {(module.__doc__ or '').strip().splitlines()[0]} |")
+    return "| `objective:` | shards | minimises |\n|---|---|---|\n" + "\n".join(lines) + "\n"
+
+
+def data_keys() -> str:
+    """The keys of a recipe's data half."""
+    return _keys(Data) + _keys(SourceEntry, "sources[].", header=False) + _keys(Split, "split.", header=False)
+
+
+def train_keys() -> str:
+    """The keys of a recipe's `train:` half."""
+    return _keys(Train, "train.") + _keys(LoraAdapter, "train.adapter.", header=False)
+
+
+def _keys(model: type[Settings], prefix: str = "", *, header: bool = True) -> str:
+    lines = ["| key | default | what it says |", "|---|---|---|"] if header else []
+    for name, field in model.model_fields.items():
+        if _is_model(field.annotation):
+            continue
+        default = "required" if field.is_required() else f"`{_written(field.get_default(call_default_factory=True))}`"
+        lines.append(f"| `{prefix}{name}` | {default} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def _is_model(annotation: object) -> bool:
+    return any(
+        isinstance(kind, type) and issubclass(kind, Settings) for kind in (annotation, *get_args(annotation))
+    )
+
+
+def _written(value: object) -> str:
+    if value is None:
+        return "null"
+    return str(value)

@@ -1,0 +1,109 @@
+"""Imports only point left: the order in which a reader meets the modules is the order of this list."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+DATAFORGE = [
+    "errors",
+    "config",
+    "shards",
+    "data_files",
+    "bases",
+    "records",
+    "seeds",
+    "text",
+    "sources",
+    "components",
+    "recipe",
+    "readers",
+    "templates",
+    "validate",
+    "render",
+    "tokenize",
+    "pack",
+    "line",
+    "report",
+    "build",
+    "check",
+    "preview",
+    "cli",
+]
+SOURCES_MAY_IMPORT = {"config", "records", "text"}
+TRAINKIT_MAY_IMPORT = {"errors", "config", "seeds", "shards"}
+HEAVY = {"torch", "transformers", "peft", "trainkit"}
+
+
+def modules(package: str) -> list[Path]:
+    return sorted(path for path in (ROOT / package).rglob("*.py") if "_data" not in path.parts)
+
+
+def imports(path: Path, top_level_only: bool = False) -> Iterator[str]:
+    """The dotted names that a module imports, those inside functions too unless told otherwise."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def station(dotted: str) -> str:
+    return dotted.split(".")[1]
+
+
+def station_of(path: Path) -> str:
+    return path.relative_to(ROOT / "dataforge").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", modules("dataforge"), ids=str)
+def test_dataforge_imports_point_left(path: Path) -> None:
+    here = station_of(path)
+    if here in ("__init__", "__main__"):
+        return
+    assert here in DATAFORGE, f"{here} has no place in the order of the line yet"
+    for dotted in imports(path):
+        if dotted.startswith("dataforge."):
+            assert DATAFORGE.index(station(dotted)) <= DATAFORGE.index(here), f"{path} imports {dotted}"
+
+
+@pytest.mark.parametrize("path", modules("dataforge"), ids=str)
+def test_dataforge_loads_nothing_heavy(path: Path) -> None:
+    for dotted in imports(path):
+        allowed = station_of(path) == "cli" and dotted.startswith("trainkit")
+        assert dotted.split(".")[0] not in HEAVY or allowed, f"{path} imports {dotted}"
+
+
+@pytest.mark.parametrize("path", modules("dataforge/cli"), ids=str)
+def test_commands_load_only_click_until_they_are_called(path: Path) -> None:
+    for dotted in imports(path, top_level_only=True):
+        light = not dotted.startswith(("dataforge.", "trainkit.")) or dotted.startswith("dataforge.errors")
+        assert light, f"{path} imports {dotted} before it is called"
+
+
+@pytest.mark.parametrize("path", modules("dataforge/sources"), ids=str)
+def test_sources_see_records_and_text_and_no_sibling(path: Path) -> None:
+    for dotted in imports(path):
+        if dotted.startswith("dataforge."):
+            assert station(dotted) in SOURCES_MAY_IMPORT, f"{path} imports {dotted}"
+
+
+@pytest.mark.parametrize("path", modules("trainkit"), ids=str)
+def test_trainkit_sees_of_dataforge_only_the_contract(path: Path) -> None:
+    for dotted in imports(path):
+        if dotted.startswith("dataforge."):
+            assert station(dotted) in TRAINKIT_MAY_IMPORT, f"{path} imports {dotted}"
+
+
+@pytest.mark.parametrize("path", modules("trainkit/objectives"), ids=str)
+def test_objectives_import_no_sibling(path: Path) -> None:
+    assert not [dotted for dotted in imports(path) if dotted.startswith("trainkit.objectives.")]
+
+
+@pytest.mark.parametrize("path", modules("dataforge") + modules("trainkit"), ids=str)
+def test_a_module_fits_on_a_few_screens(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 310

@@ -1,0 +1,58 @@
+"""What users meet is written down: a new command or option is a decision, made here too."""
+
+from pathlib import Path
+
+import click
+import pytest
+
+from dataforge import components
+from dataforge.cli import forge
+from trainkit import objectives
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+COMMANDS = sorted(forge.list_commands(click.Context(forge)))
+
+OPTIONS = {
+    "build": {"recipe", "overrides", "out", "as_json"},
+    "chat": {"adapter", "prompts", "base", "system"},
+    "demo": set(),
+    "eval": {"adapter", "questions", "as_json"},
+    "list": {"as_json"},
+    "preview": {"target", "overrides", "count", "record", "as_json"},
+    "train": {"recipe", "overrides", "out", "as_json"},
+    "validate": {"target", "as_json"},
+}
+
+
+def command(name: str) -> click.Command:
+    found = forge.get_command(click.Context(forge), name)
+    assert found is not None
+    return found
+
+
+def test_the_commands_are_these() -> None:
+    assert sorted(OPTIONS) == COMMANDS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_options_of_a_command_are_these(name: str) -> None:
+    assert {parameter.name for parameter in command(name).params} == OPTIONS[name]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_explains_itself(name: str) -> None:
+    found = command(name)
+    assert found.help
+    assert found.short_help
+    for parameter in found.params:
+        assert not isinstance(parameter, click.Option) or parameter.help, parameter.name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_in_the_readme(name: str) -> None:
+    assert f"forge {name}" in README
+
+
+@pytest.mark.parametrize("name", [*components.names("sources"), *objectives.names()])
+def test_every_component_is_in_the_readme(name: str) -> None:
+    assert f"`{name}`" in README

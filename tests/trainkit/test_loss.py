@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from trainkit.loss import linear_cross_entropy
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 50, 1000])
+@pytest.mark.parametrize("biased", [False, True])
+def test_the_chunked_loss_and_its_gradient_are_those_of_torch(chunk: int, biased: bool) -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(50, 32, dtype=torch.double, requires_grad=True)
+    head = torch.randn(200, 32, dtype=torch.double)
+    bias = torch.randn(200, dtype=torch.double) if biased else None
+    targets = torch.randint(0, 200, (50,))
+
+    expected = torch.nn.functional.cross_entropy(
+        torch.nn.functional.linear(hidden, head, bias), targets, reduction="sum"
+    )
+    (expected_gradient,) = torch.autograd.grad(3 * expected, hidden)
+    loss = linear_cross_entropy(hidden, head, targets, bias, chunk)
+    (gradient,) = torch.autograd.grad(3 * loss, hidden)
+
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradient, expected_gradient)
+
+
+def test_the_sum_is_taken_in_fp32_for_a_bf16_model() -> None:
+    torch.manual_seed(0)
+    hidden = torch.randn(300, 16).bfloat16().requires_grad_()
+    head = torch.randn(50, 16).bfloat16()
+    targets = torch.randint(0, 50, (300,))
+    loss = linear_cross_entropy(hidden, head, targets)
+    expected = torch.nn.functional.cross_entropy((hidden @ head.t()).float(), targets, reduction="sum")
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-3)
+
+
+def test_no_tokens_are_no_loss() -> None:
+    hidden = torch.zeros(0, 8, requires_grad=True)
+    loss = linear_cross_entropy(hidden, torch.zeros(5, 8), torch.zeros(0, dtype=torch.long))
+    assert loss.item() == 0
+    torch.autograd.grad(loss, hidden)
+
+
+def test_a_head_that_is_trained_is_refused() -> None:
+    head = torch.zeros(5, 8, requires_grad=True)
+    with pytest.raises(ValueError, match="frozen"):
+        linear_cross_entropy(torch.zeros(1, 8), head, torch.zeros(1, dtype=torch.long))

@@ -1,0 +1,164 @@
+"""LoRA adapters: attached to a base model, written in PEFT's layout, and read back."""
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from dataforge.config import did_you_mean
+from dataforge.errors import AdapterError
+from dataforge.shards import Manifest
+from trainkit.config import LoraAdapter
+from trainkit.files import replaced_folder
+from trainkit.quiet import no_future_warnings
+
+CARD = "forge.json"
+WEIGHTS = "adapter_model.safetensors"
+NAME = "default"
+LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+
+
+class Card(BaseModel):
+    """What an adapter folder says of itself, in `forge.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    base: str
+    """The base model as the recipe named it."""
+    base_fingerprint: str
+    build_digest: str
+    template_sha256: str
+    stop_tokens: dict[str, int]
+    """The token texts on which an answer ends, with their ids."""
+    train: dict[str, Any]
+    """The recipe's settings of the training run."""
+
+
+def attach(model: Any, settings: LoraAdapter) -> Any:
+    """Put a fresh adapter into a frozen base model; draws from torch's random state.
+
+    The adapter computes in the base's precision. Raises `AdapterError` where a target is no linear layer of the
+    model.
+    """
+    if settings.targets != "all-linear":
+        _check_targets(model, settings.targets)
+    config = LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]
+        lora_dropout=settings.dropout,
+        target_modules=settings.targets,
+    )
+    with no_future_warnings():
+        return get_peft_model(model, config, autocast_adapter_dtype=False)
+
+
+def _check_targets(model: Any, targets: list[str]) -> None:
+    head = model.get_output_embeddings()
+    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    known = sorted({name.rsplit(".", 1)[-1] for name in linear if model.get_submodule(name) is not head})
+    for target in targets:
+        matched = [name for name in linear if name == target or name.endswith(f".{target}")]
+        if not matched:
+            raise AdapterError(
+                f"adapter target {target!r} is no linear layer of this base; {did_you_mean(target, known)}"
+            )
+        if any(model.get_submodule(name) is head for name in matched):
+            raise AdapterError(
+                f"adapter target {target!r} is the output head, which stays frozen; known: {', '.join(known)}"
+            )
+
+
+def save(
+    folder: Path, model: Any, weights: Mapping[str, torch.Tensor], tokenizer: Any, manifest: Manifest, card: Card
+) -> None:
+    """Write an adapter folder, whole or not at all.
+
+    `weights` are the adapter's parameters by their names in the PEFT model. The tokenizer is written with the chat
+    template that the build was rendered with.
+    """
+    config = copy.copy(model.peft_config[NAME])
+    config.base_model_name_or_path = card.base
+    config.inference_mode = True
+    # PEFT keeps a set, whose order changes from process to process.
+    config.target_modules = sorted(config.target_modules)
+    named = get_peft_model_state_dict(model, state_dict=dict(weights), save_embedding_layers=False)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+    tokenizer.chat_template = manifest.template.text
+    with replaced_folder(folder) as temporary:
+        save_file(tensors, temporary / WEIGHTS, metadata={"format": "pt"})
+        config.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+        (temporary / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read_card(folder: Path) -> Card:
+    """What an adapter folder says of itself.
+
+    Raises `AdapterError` where the folder is missing or not written by `forge train`.
+    """
+    path = folder / CARD
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise AdapterError(f"{folder}: no adapter here ({CARD} is missing); `forge train RECIPE` writes one") from None
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"]) or "its text"
+        raise AdapterError(f"{path}: cannot be read ({where}: {fault['msg']}); train again") from None
+
+
+def check_base(folder: Path, card: Card, base_name: str, fingerprint: str) -> None:
+    """Raise `AdapterError` where the adapter was trained on another base model than the one given."""
+    if card.base_fingerprint != fingerprint:
+        raise AdapterError(
+            f"{folder}: was trained on {card.base} (fingerprint {card.base_fingerprint[:12]}), not on what {base_name} "
+            f"is here (fingerprint {fingerprint[:12]}); use the base it was trained on, or train again"
+        )
+
+
+def load(model: Any, folder: Path) -> Any:
+    """Put a saved adapter into its base model, in the base's precision, to be asked and not trained.
+
+    Raises `AdapterError` where a file is missing or does not fit the base; see also `check_base`.
+    """
+    try:
+        with no_future_warnings():
+            adapted: Any = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
+    except LOAD_ERRORS as error:
+        raise _unloadable(folder, error) from None
+    return adapted.eval()
+
+
+def fill(model: Any, settings: LoraAdapter, folder: Path) -> None:
+    """Set a freshly attached adapter to the weights of a saved one.
+
+    Raises `AdapterError` where the saved one is missing, damaged or of another shape than the settings say.
+    """
+    try:
+        saved = load_file(folder / WEIGHTS)
+        alpha = json.loads((folder / "adapter_config.json").read_bytes())["lora_alpha"]
+    except LOAD_ERRORS as error:
+        raise _unloadable(folder, error) from None
+    fresh = get_peft_model_state_dict(model, save_embedding_layers=False)
+    same_shapes = {name: w.shape for name, w in saved.items()} == {name: w.shape for name, w in fresh.items()}
+    if not same_shapes or alpha != settings.alpha:
+        raise AdapterError(
+            f"{folder}: is not an adapter of rank {settings.rank} and alpha {settings.alpha:g} on {settings.targets}; "
+            "give `train.adapter` the settings it was trained with"
+        )
+    set_peft_model_state_dict(model, saved)
+
+
+def _unloadable(folder: Path, error: Exception) -> AdapterError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return AdapterError(f"{folder}: the adapter cannot be loaded ({reason}); train again")

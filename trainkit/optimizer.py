@@ -1,0 +1,110 @@
+"""AdamW on fp32 masters, with a learning rate that depends on the step alone."""
+
+import math
+
+import torch
+
+from trainkit.config import Train
+
+BETAS = (0.9, 0.999)
+EPSILON = 1e-8
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def learning_rate(settings: Train, step: int, steps: int) -> float:
+    """The learning rate of one step, counted from 0.
+
+    It rises linearly over the warm-up, is `settings.learning_rate` in the step after it, and from there goes down to
+    zero, which it would reach one step after the last: as (1 + cos(pi x)) / 2, linearly, or not at all.
+    """
+    warm = round(settings.warmup * steps)
+    if step < warm:
+        return settings.learning_rate * (step + 1) / (warm + 1)
+    done = (step - warm) / max(1, steps - warm)
+    if settings.schedule == "cosine":
+        return settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
+    if settings.schedule == "linear":
+        return settings.learning_rate * (1 - done)
+    return settings.learning_rate
+
+
+class Optimizer:
+    """AdamW with decoupled decay (Loshchilov and Hutter, 2019) and clipping by the global norm.
+
+    Gradients are summed, and weights and moments kept, in fp32, whatever the model computes in.
+    """
+
+    def __init__(self, parameters: dict[str, torch.nn.Parameter], settings: Train, steps: int) -> None:
+        self._parameters = parameters
+        self._settings = settings
+        self._steps = steps
+        self.masters = {name: _master(weight) for name, weight in parameters.items()}
+        self._adam = torch.optim.AdamW(
+            self.masters.values(),
+            lr=settings.learning_rate,
+            betas=BETAS,
+            eps=EPSILON,
+            weight_decay=settings.weight_decay,
+            foreach=True,
+        )
+
+    def collect(self) -> None:
+        """Add the gradients of one micro-batch to the step's."""
+        for name, weight in self._parameters.items():
+            master = self.masters[name]
+            if weight is master or weight.grad is None:
+                continue
+            if master.grad is None:
+                master.grad = weight.grad.float()
+            else:
+                master.grad.add_(weight.grad)
+            weight.grad = None
+
+    def discard(self) -> None:
+        """Forget the gradients collected so far."""
+        self._adam.zero_grad()
+        for weight in self._parameters.values():
+            weight.grad = None
+
+    def clip(self) -> float:
+        """Clip the step's gradient and return its global norm before that."""
+        limit = math.inf if self._settings.clip is None else self._settings.clip
+        return float(torch.nn.utils.clip_grad_norm_(self.masters.values(), limit))
+
+    @torch.no_grad()
+    def step(self, step: int) -> float:
+        """Take step number `step` (from 0) and return its learning rate."""
+        rate = learning_rate(self._settings, step, self._steps)
+        for group in self._adam.param_groups:
+            group["lr"] = rate
+        self._adam.step()
+        self._adam.zero_grad()
+        self._copy_masters()
+        return rate
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Masters and moments, for a checkpoint."""
+        found = {f"master/{name}": master.detach() for name, master in self.masters.items()}
+        for name, master in self.masters.items():
+            state = self._adam.state[master]
+            found |= {f"{moment}/{name}": state[moment] for moment in MOMENTS if moment in state}
+        return found
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, torch.Tensor], step: int) -> None:
+        """Go back to where `tensors` were taken, after `step` steps."""
+        for name, master in self.masters.items():
+            master.copy_(tensors[f"master/{name}"])
+            if step:
+                moments = {moment: tensors[f"{moment}/{name}"].to(master.device) for moment in MOMENTS}
+                self._adam.state[master] = {"step": torch.tensor(float(step)), **moments}
+        self._copy_masters()
+
+    def _copy_masters(self) -> None:
+        for name, weight in self._parameters.items():
+            if weight is not self.masters[name]:
+                weight.copy_(self.masters[name])
+
+
+def _master(weight: torch.nn.Parameter) -> torch.nn.Parameter:
+    return weight if weight.dtype == torch.float32 else torch.nn.Parameter(weight.detach().float())

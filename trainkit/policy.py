@@ -1,0 +1,71 @@
+"""The model that is trained, as objectives see it: hidden states and a frozen output head."""
+
+from typing import Any
+
+import torch
+
+from dataforge.errors import BaseModelError
+from trainkit.data import MicroBatch
+
+PROBED_TOKENS = 16
+
+
+class Policy:
+    """A base model with an adapter in it."""
+
+    def __init__(self, model: Any) -> None:
+        """`model` is a PEFT model whose base was loaded for packed rows."""
+        self.model = model
+        self._causal = model.get_base_model()
+        self._decoder = self._causal.base_model
+        head = self._causal.get_output_embeddings()
+        self.head_VD: torch.Tensor = head.weight
+        self.head_bias_V: torch.Tensor | None = getattr(head, "bias", None)
+
+    @property
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """What is trained, by name."""
+        return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
+
+    def hidden_states(self, batch: MicroBatch) -> torch.Tensor:
+        """The last layer's normalised output (T, D) for a packed row."""
+        hidden_TD: torch.Tensor = self._decoder(**_arguments(batch)).last_hidden_state[0]
+        return hidden_TD
+
+    @torch.no_grad()
+    def check_head(self, batch: MicroBatch) -> None:
+        """Raise `BaseModelError` where logits are not simply the head's product with the hidden states.
+
+        Some models scale or cap their logits; a loss computed from the head alone would be wrong for them.
+        """
+        batch = _beginning(batch)
+        logits_TV = self._causal(**_arguments(batch)).logits[0].float()
+        product_TV = torch.nn.functional.linear(self.hidden_states(batch), self.head_VD, self.head_bias_V).float()
+        if (logits_TV - product_TV).abs().max() > 0.02 * logits_TV.abs().max():
+            kind = self._causal.config.model_type
+            raise BaseModelError(
+                f"base models of type {kind} change their logits after the output head (scaling or a soft cap), which "
+                "cannot be trained here; take another base model"
+            )
+
+
+def _arguments(batch: MicroBatch) -> dict[str, Any]:
+    return {
+        "input_ids": batch.input_ids_T[None],
+        "position_ids": batch.position_ids_T[None],
+        "cu_seqlens": batch.cu_seqlens,
+        "use_cache": False,
+    }
+
+
+def _beginning(batch: MicroBatch) -> MicroBatch:
+    """A few tokens, whose logits are small enough to be held."""
+    ids_T = batch.input_ids_T[:PROBED_TOKENS]
+    count = len(ids_T)
+    return MicroBatch(
+        input_ids_T=ids_T,
+        position_ids_T=torch.arange(count, device=ids_T.device),
+        cu_seqlens=torch.tensor([0, count], dtype=torch.int32),
+        trained_P=batch.trained_P[:0],
+        record_ids=(),
+    )
