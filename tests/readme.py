@@ -60,9 +60,7 @@ def _keys(model: type[Settings], prefix: str = "", *, header: bool = True) -> st
 
 
 def _is_model(annotation: object) -> bool:
-    return any(
-        isinstance(kind, type) and issubclass(kind, Settings) for kind in (annotation, *get_args(annotation))
-    )
+    return any(isinstance(kind, type) and issubclass(kind, Settings) for kind in (annotation, *get_args(annotation)))
 
 
 def _written(value: object) -> str:

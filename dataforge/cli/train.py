@@ -52,8 +52,10 @@ def _train(document: "Document", out: Path | None) -> "list[Outcome]":
     for stage, build, target in zip(settings, builds, folders, strict=True):
         on_from = outcomes[-1].adapter if outcomes and stage.init_from is None else stage.init_from
         base = resolve(stage.base, document.folder)
+        # An adapter outlives the folder it was trained from, so a base that is a folder is kept by its whole path.
+        name = str(Path(base).resolve()) if (document.folder / stage.base).is_dir() else stage.base
         seed = build.manifest.seed
-        outcomes.append(train(stage.model_copy(update={"init_from": on_from}), build, base, stage.base, target, seed))
+        outcomes.append(train(stage.model_copy(update={"init_from": on_from}), build, base, name, target, seed))
     return outcomes
 
 

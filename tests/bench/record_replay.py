@@ -10,7 +10,6 @@ It needs transformers and torch, and nothing of this project.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -136,7 +135,7 @@ def main(base: Path, prompts_path: Path, out: Path, limit: int) -> None:
     temporary = out.with_suffix(".tmp")
     lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     temporary.write_text("".join(lines), encoding="utf-8")
-    os.replace(temporary, out)
+    temporary.replace(out)
     click.echo(f"{len(records)} of {len(prompts)} answers written to {out}")
     for reason, count in sorted(dropped.items()):
         click.echo(f"  {count} left out: {reason}")
