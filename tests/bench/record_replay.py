@@ -22,7 +22,7 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 CORPORA = Path(__file__).resolve().parents[2] / "samples" / "corpora"
-SENTENCE_END = re.compile(r'(?<!\d)[.!?。!?]["”)]?(?=\s|$|[^\x00-\x7f])')
+SENTENCE_END = re.compile(r'(?<!\d)[.!?。！？]["”)]?(?=\s|$|[^\x00-\x7f])')
 SELF_NAMES = re.compile(r"smollm|hugging\s*face", re.IGNORECASE)
 
 
