@@ -14,7 +14,7 @@ COMMANDS = sorted(forge.list_commands(click.Context(forge)))
 
 OPTIONS = {
     "build": {"recipe", "overrides", "out", "as_json"},
-    "chat": {"adapter", "prompts", "base", "system"},
+    "chat": {"adapter", "prompts", "beside", "system"},
     "demo": set(),
     "eval": {"adapter", "questions", "as_json"},
     "list": {"as_json"},
