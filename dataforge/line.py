@@ -6,7 +6,7 @@
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import metadata
@@ -161,7 +161,3 @@ def _fits(encoded: Encoded, max_tokens: int) -> Encoded | Reject:
         return encoded
     detail = f"{longest} tokens, and max_tokens is {max_tokens}"
     return Reject(encoded.chat.id, encoded.chat.origin, "length", "too_long", detail)
-
-
-Say = Callable[[str], None]
-"""Takes one line for the person who waits."""
