@@ -8,13 +8,14 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 
 from dataforge.errors import BaseModelError
 from dataforge.shards import tokenizer_sha256
@@ -32,6 +33,10 @@ class BaseTokenizer:
     template: str | None
     control_tokens: dict[str, int]
     """The texts that the tokenizer reads as one special token, with their ids."""
+    added_tokens: dict[str, int]
+    """These and all others that it reads as one token whatever stands around them."""
+    isolates: bool
+    """Whether its special tokens take nothing of the text beside them, so that a text may be encoded in parts."""
     variables: dict[str, str]
     """What chat templates are given beside the messages: `bos_token` and its like."""
 
@@ -65,14 +70,39 @@ def load_tokenizer(name: str, folder: Path = Path()) -> BaseTokenizer:
     encoder = Tokenizer.from_str(content.decode())
     encoder.no_truncation()
     encoder.no_padding()
-    added = encoder.get_added_tokens_decoder()
-    return BaseTokenizer(
+    return _base_tokenizer(
         name=name,
         encoder=encoder,
         sha256=tokenizer_sha256(content),
         template=_template(base, settings),
-        control_tokens={token.content: number for number, token in added.items() if token.special},
         variables={key: _token_text(value) for key, value in settings.items() if key.endswith("_token") and value},
+    )
+
+
+def with_new_tokens(tokenizer: BaseTokenizer, tokens: Sequence[str]) -> BaseTokenizer:
+    """The tokenizer with further control tokens; their ids follow the last one that it has.
+
+    `sha256` stays that of the tokenizer without them.
+    """
+    encoder = Tokenizer.from_str(tokenizer.encoder.to_str())
+    encoder.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in tokens])
+    return _base_tokenizer(tokenizer.name, encoder, tokenizer.sha256, tokenizer.template, tokenizer.variables)
+
+
+def _base_tokenizer(
+    name: str, encoder: Tokenizer, sha256: str, template: str | None, variables: dict[str, str]
+) -> BaseTokenizer:
+    added = encoder.get_added_tokens_decoder()
+    special = [token for token in added.values() if token.special]
+    return BaseTokenizer(
+        name=name,
+        encoder=encoder,
+        sha256=sha256,
+        template=template,
+        control_tokens={token.content: number for number, token in added.items() if token.special},
+        added_tokens={token.content: number for number, token in added.items()},
+        isolates=not any(token.lstrip or token.single_word or token.normalized for token in special),
+        variables=variables,
     )
 
 

@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -17,15 +18,22 @@ from dataforge.config import Document
 from dataforge.errors import BuildError
 from dataforge.line import Plan, Prepared
 from dataforge.pack import pack, shard_groups
-from dataforge.records import Reject, canonical_json
-from dataforge.shards import Manifest, ShardEntry, Split, Statistics, Turns
+from dataforge.records import Message, Reject, canonical_json
+from dataforge.shards import Manifest, ShardEntry, Split, Statistics
 from dataforge.tokenize import Encoded, Row, trained_messages
 
+# What a tool takes and what it was called with differ from record to record: as columns they would put nulls into
+# every other row, so they are JSON text.
+_MESSAGE = pa.struct(
+    [(key, pa.string()) for key in ("role", "content", "reasoning_content", "tool_calls", "tool_call_id", "name")]
+)
 RECORDS_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
-        pa.field("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])), nullable=False),
+        pa.field("messages", pa.list_(_MESSAGE), nullable=False),
         pa.field("trained", pa.list_(pa.bool_()), nullable=False),
+        pa.field("tools", pa.string()),
+        pa.field("chat_template_kwargs", pa.string()),
         pa.field("copies", pa.int32(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
         pa.field("file", pa.string(), nullable=False),
@@ -56,6 +64,8 @@ def build(document: Document, out: Path | None, say: Say) -> Outcome:
     standing = _standing(folder, plan)
     if standing is not None:
         return Outcome(folder, standing, reused=True)
+    for note in plan.format.notes:
+        say(f"note: {note}")
     prepared = line.prepare(plan)
     for unused in prepared.unused_vars:
         say(f"note: the word to fill in stands in no record: {unused}")
@@ -144,14 +154,40 @@ def _record(encoded: Encoded, plan: Plan, copies: int) -> dict[str, Any]:
     trained = trained_messages(chat, plan.recipe.data.train_on)
     return {
         "id": chat.id,
-        "messages": [{"role": message.role, "content": message.content} for message in chat.messages],
+        "messages": [_message(message) for message in chat.messages],
         "trained": [number in trained for number in range(len(chat.messages))],
+        "tools": _json_or_none(chat.tools),
+        "chat_template_kwargs": _json_or_none(chat.template_kwargs),
         "copies": copies,
         "source": chat.origin.source,
         "file": chat.origin.file,
         "ordinal": chat.origin.ordinal,
         "line": chat.origin.line,
     }
+
+
+def _message(message: Message) -> dict[str, Any]:
+    calls = [
+        {
+            "id": call.id,
+            "type": "function",
+            "function": {"name": call.name, "arguments": orjson.dumps(call.arguments).decode()},
+        }
+        for call in message.tool_calls
+    ]
+    return {
+        "role": message.role,
+        "content": None if message.content is None else message.text,
+        "reasoning_content": message.reasoning,
+        "tool_calls": _json_or_none(calls),
+        "tool_call_id": message.tool_call_id,
+        "name": message.name,
+    }
+
+
+def _json_or_none(value: Any) -> str | None:
+    """JSON with keys in the order they came in, since a template writes them so."""
+    return orjson.dumps(value).decode() if value else None
 
 
 def _write_rejects(folder: Path, rejects: Sequence[Reject]) -> None:
@@ -171,35 +207,27 @@ def _manifest(plan: Plan, prepared: Prepared, rows: dict[Split, list[Row]], entr
         inputs=plan.inputs,
         template=shards.TemplateEntry(
             source=plan.recipe.data.chat,
-            text=plan.template.text,
-            sha256=hashlib.sha256(plan.template.text.encode()).hexdigest(),
+            text=plan.format.template.text,
+            sha256=hashlib.sha256(plan.format.template.text.encode()).hexdigest(),
+            kwargs=plan.format.kwargs,
         ),
         tokenizer=shards.TokenizerEntry(
-            name=plan.tokenizer.name,
-            sha256=plan.tokenizer.sha256,
-            vocabulary=plan.tokenizer.encoder.get_vocab_size(with_added_tokens=True),
-            stop_tokens=plan.stop_tokens,
+            name=plan.format.tokenizer.name,
+            sha256=plan.format.tokenizer.sha256,
+            vocabulary=plan.format.tokenizer.encoder.get_vocab_size(with_added_tokens=True),
+            stop_tokens=plan.format.stop_tokens,
+            new_tokens=plan.format.new_tokens,
         ),
         seed=plan.recipe.data.seed,
         window=plan.recipe.window,
         funnel=prepared.funnel,
-        turns=_turns(prepared),
+        turns=line.turns(prepared),
         statistics={split: _statistics(rows[split], entries, split) for split in shards.SPLITS},
         shards=list(entries),
         versions={name: metadata.version(name) for name in ("dataforge", "tokenizers", "jinja2", "pyarrow")},
         digest="",
     )
     return manifest.model_copy(update={"digest": digest(manifest)})
-
-
-def _turns(prepared: Prepared) -> Turns:
-    refused = sum(reject.reason == "mask_not_provable" for reject in prepared.rejects)
-    return Turns(
-        certified=sum(encoded.certified for encoded in prepared.encoded),
-        forked=sum(encoded.forked for encoded in prepared.encoded),
-        refused=refused,
-        fork_tokens=sum(encoded.fork_tokens for encoded in prepared.encoded),
-    )
 
 
 def _statistics(rows: Sequence[Row], entries: Sequence[ShardEntry], split: Split) -> Statistics:

@@ -13,15 +13,15 @@ from importlib import metadata
 from typing import TypeVar
 
 from dataforge import components, readers, seeds
-from dataforge.bases import BaseTokenizer, load_tokenizer
-from dataforge.errors import BaseModelError
+from dataforge.answers import UNPROVEN
+from dataforge.bases import load_tokenizer
+from dataforge.chat_format import ChatFormat
+from dataforge.errors import TemplateError
 from dataforge.recipe import Recipe
 from dataforge.records import Chat, Reject, Row, canonical_json
-from dataforge.render import render
-from dataforge.shards import FORMAT, Split, Stage, sha256_of
-from dataforge.templates import ChatTemplate
+from dataforge.shards import FORMAT, Split, Stage, Turns, sha256_of
 from dataforge.text import fill
-from dataforge.tokenize import Encoded, encode, stop_tokens
+from dataforge.tokenize import Encoded, encode
 from dataforge.validate import Gate
 
 T = TypeVar("T")
@@ -32,9 +32,7 @@ class Plan:
     """A recipe with everything it names at hand."""
 
     recipe: Recipe
-    tokenizer: BaseTokenizer
-    template: ChatTemplate
-    stop_tokens: dict[str, int]
+    format: ChatFormat
     inputs: dict[str, str]
     """SHA-256 of each source's file, by source name."""
 
@@ -44,8 +42,8 @@ class Plan:
         decides = [
             self.recipe.normalised(),
             self.inputs,
-            self.template.text,
-            self.tokenizer.sha256,
+            self.format.template.text,
+            self.format.tokenizer.sha256,
             FORMAT,
             metadata.version("dataforge"),
         ]
@@ -66,15 +64,24 @@ class Prepared:
 def plan(recipe: Recipe) -> Plan:
     """Find the tokenizer, its template and the stop token, and hash the inputs.
 
-    Raises `BaseModelError` or `TemplateError` where they do not serve.
+    Raises `BaseModelError` where the tokenizer does not serve, `ConfigError` where the chat template does not.
     """
+    data = recipe.data
     tokenizer = load_tokenizer(recipe.tokenizer, recipe.document.folder)
-    if tokenizer.template is None:
-        raise BaseModelError(f"{tokenizer.name}: its tokenizer carries no chat template; name an instruction model")
-    template = ChatTemplate(tokenizer.template, tokenizer.variables, recipe.data.date)
-    stops = stop_tokens(template, tokenizer.encoder, tokenizer.control_tokens)
-    inputs = {spec.name: sha256_of(spec.path) for spec in recipe.sources}
-    return Plan(recipe, tokenizer, template, stops, inputs)
+    try:
+        format_ = ChatFormat(
+            tokenizer,
+            data.chat,
+            recipe.document.folder,
+            date=data.date,
+            kwargs=data.template_kwargs,
+            reasoning=data.reasoning,
+            special_tokens=data.special_tokens,
+            missing_tokens=data.missing_tokens,
+        )
+    except TemplateError as error:
+        raise recipe.document.error(("chat",), str(error)) from None
+    return Plan(recipe, format_, {spec.name: sha256_of(spec.path) for spec in recipe.sources})
 
 
 def split_of(chat: Chat, recipe: Recipe) -> Split:
@@ -83,33 +90,52 @@ def split_of(chat: Chat, recipe: Recipe) -> Split:
 
 
 def prepare(plan: Plan, limit: int | None = None) -> Prepared:
-    """Run the line; `limit` takes only so many records of each source."""
-    done, data = Prepared(), plan.recipe.data
+    """Run the line; `limit` takes only so many records of each source.
+
+    Records flow through it one by one, so that conversations are rendered while earlier ones are encoded.
+    """
+    done, data, format_ = Prepared(), plan.recipe.data, plan.format
     rows = _station(done, "read", _read(plan.recipe, limit))
     chats = _station(done, "convert", _convert(rows, plan.recipe, done))
     weighed = _weigh(chats, plan.recipe, done)
-    gate = Gate(plan.tokenizer.control_tokens)
+    gate = Gate(format_.typed, format_.typed_in_answers) if data.special_tokens == "reject" else Gate()
     passed = _station(done, "gate", (gate.check(chat) or chat for chat in weighed))
-    rendered = _station(done, "render", (render(chat, plan.template) for chat in passed))
-    stop_ids = set(plan.stop_tokens.values())
-    encoded = _station(done, "tokenize", encode(rendered, plan.tokenizer.encoder, stop_ids, data.train_on))
-    done.encoded = _station(done, "length", (_fits(item, data.max_tokens) for item in encoded))
+    rendered = _station(done, "render", (format_.renderer.render(chat) for chat in passed))
+    encoded = _station(done, "tokenize", encode(rendered, format_.encoder, data.train_on))
+    done.encoded.extend(_station(done, "length", (_fits(item, data.max_tokens) for item in encoded)))
+    order = {spec.name: position for position, spec in enumerate(plan.recipe.sources)}
+    done.rejects.sort(key=lambda reject: (order[reject.origin.source], reject.origin.ordinal))
     return done
 
 
-def _station(done: Prepared, stage: str, results: Iterable[T | Reject]) -> list[T]:
-    """Divert the rejects of a station and write its line of the funnel."""
-    passed: list[T] = []
-    rejected: Counter[str] = Counter()
-    for result in results:
-        if isinstance(result, Reject):
-            done.rejects.append(result)
-            rejected[result.reason] += 1
-        else:
-            passed.append(result)
-    read = len(passed) + rejected.total()
-    done.funnel.append(Stage(stage=stage, read=read, passed=len(passed), rejected=dict(sorted(rejected.items()))))
-    return passed
+def turns(prepared: Prepared) -> Turns:
+    """What became of the turns to train."""
+    return Turns(
+        certified=sum(encoded.certified for encoded in prepared.encoded),
+        forked=sum(encoded.forked for encoded in prepared.encoded),
+        refused=sum(reject.reason in UNPROVEN for reject in prepared.rejects),
+        fork_tokens=sum(encoded.fork_tokens for encoded in prepared.encoded),
+    )
+
+
+def _station(done: Prepared, name: str, results: Iterable[T | Reject]) -> Iterator[T]:
+    """Divert the rejects of a station; its line of the funnel is whole once everything has gone through."""
+    at = len(done.funnel)
+    done.funnel.append(Stage(stage=name, read=0, passed=0, rejected={}))
+
+    def flow() -> Iterator[T]:
+        passed, rejected = 0, Counter[str]()
+        for result in results:
+            if isinstance(result, Reject):
+                done.rejects.append(result)
+                rejected[result.reason] += 1
+            else:
+                passed += 1
+                yield result
+        counts = {"read": passed + rejected.total(), "passed": passed, "rejected": dict(sorted(rejected.items()))}
+        done.funnel[at] = done.funnel[at].model_copy(update=counts)
+
+    return flow()
 
 
 def _read(recipe: Recipe, limit: int | None) -> Iterator[Row | Reject]:
@@ -128,10 +154,11 @@ def _convert(rows: Iterable[Row], recipe: Recipe, done: Prepared) -> Iterator[Ch
     done.unused_vars = sorted(f"{source}: {key}" for source, key in unused)
 
 
-def _weigh(chats: Iterable[Chat], recipe: Recipe, done: Prepared) -> list[Chat]:
+def _weigh(chats: Iterable[Chat], recipe: Recipe, done: Prepared) -> Iterator[Chat]:
     """Leave out or repeat records by their source's weight; the eval side is never repeated."""
     weights = {spec.name: spec.entry.weight for spec in recipe.sources}
-    seed = recipe.data.seed
+    seed, at = recipe.data.seed, len(done.funnel)
+    again: list[Chat] = []
 
     def results() -> Iterator[Chat | Reject]:
         for chat in chats:
@@ -144,10 +171,12 @@ def _weigh(chats: Iterable[Chat], recipe: Recipe, done: Prepared) -> list[Chat]:
                 detail = f"left out by the source's weight of {weights[chat.origin.source]}"
                 yield Reject(chat.id, chat.origin, "weigh", "weight", detail)
 
-    again: list[Chat] = []
-    passed = _station(done, "weigh", results())
-    done.funnel[-1] = done.funnel[-1].model_copy(update={"added": len(again)})
-    return passed + again
+    def repeated_last(first: Iterator[Chat]) -> Iterator[Chat]:
+        yield from first
+        done.funnel[at] = done.funnel[at].model_copy(update={"added": len(again)})
+        yield from again
+
+    return repeated_last(_station(done, "weigh", results()))
 
 
 def _copies(chat: Chat, weight: float, seed: int) -> int:

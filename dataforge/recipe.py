@@ -43,8 +43,12 @@ class Data(Settings):
     """Names the output folders."""
     seed: Annotated[int, Field(ge=-(2**127), lt=2**127)] = 0
     """All randomness is drawn from it, by name."""
-    chat: Literal["tokenizer"] = "tokenizer"
-    """The chat template: `tokenizer` is the one that the tokenizer carries."""
+    chat: str = "tokenizer"
+    """The chat template: the tokenizer's own, a name that `forge list` shows, or the path of a `.jinja` file."""
+    template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """What the chat template is given beside the messages, such as `enable_thinking`; a record's own win."""
+    missing_tokens: Literal["refuse", "as_text", "add"] = "refuse"
+    """A stop of the chat template that the tokenizer lacks is refused, written as ordinary text, or a new token."""
     tokenizer: str | None = None
     """A bundled name, a folder or a hub id; the base model's if not given."""
     date: datetime.date | None = None
@@ -57,8 +61,10 @@ class Data(Settings):
     """Tokens of a packed window; `max_tokens` if not given."""
     on_long: Literal["reject"] = "reject"
     """What becomes of a longer row."""
-    special_tokens: Literal["reject"] = "reject"
-    """What becomes of a record in whose text a control token stands."""
+    special_tokens: Literal["reject", "as_text", "allow"] = "reject"
+    """A control token in a record's text rejects it, is encoded as ordinary text, or is one."""
+    reasoning: Literal["keep", "drop", "write_empty"] = "keep"
+    """`drop` leaves it out; `write_empty` has the model close an empty thought where the prompt opens one."""
     split: Split = Split()
 
 
@@ -89,7 +95,7 @@ class Recipe:
     def normalised(self) -> dict[str, Any]:
         """All that decides what is built, without names and paths: equal for recipes that mean the same.
 
-        The tokenizer is not here, since the manifest has a hash of it.
+        The tokenizer and the chat template are not here, since the manifest has hashes of them.
         """
         sources = [
             {
@@ -100,7 +106,7 @@ class Recipe:
             for spec in self.sources
         ]
         return {
-            **self.data.model_dump(mode="json", exclude={"name", "tokenizer"}),
+            **self.data.model_dump(mode="json", exclude={"name", "tokenizer", "chat"}),
             "window": self.window,
             "sources": sources,
         }

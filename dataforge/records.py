@@ -4,12 +4,14 @@ All are frozen. Where a record comes from is a field of it, never a line in a lo
 """
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 import orjson
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "developer", "user", "assistant", "tool"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +39,37 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A function that an answer calls."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation."""
 
     role: Role
-    content: str
+    content: str | None
+    """None where an answer has tool calls and no text, which templates tell from an empty text."""
     weight: Literal[0, 1] | None = None
     """Whether the turn is trained; None leaves it to the recipe's `train_on`."""
+    input: str | None = None
+    """What an Alpaca record's instruction is about; most templates see it as a further line of the content."""
+    reasoning: str | None = None
+    """What the model thought before it answered: `reasoning_content` to a chat template."""
+    tool_calls: Sequence[ToolCall] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+    """Of the tool whose result this is, or of who speaks."""
+
+    @property
+    def text(self) -> str:
+        """The content with its input, empty where there is neither."""
+        content = self.content or ""
+        return f"{content}\n{self.input}" if self.input else content
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +81,10 @@ class Chat:
     messages: tuple[Message, ...]
     copy: int = 1
     """1 for a record itself, 2 and more for its repetitions where a source weighs more than 1."""
+    tools: Sequence[Mapping[str, Any]] = ()
+    """JSON schemas of the functions that the model may call."""
+    template_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """What the chat template is given beside the messages, such as `enable_thinking`; wins over the recipe's."""
 
     @property
     def group(self) -> str:

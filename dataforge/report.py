@@ -31,7 +31,8 @@ def summary(manifest: Manifest) -> Iterator[str]:
                 f"({filled(manifest, split):.1%} filled), {sizes.tokens:,} tokens, {sizes.trained_tokens:,} trained"
             )
     turns = manifest.turns
-    yield f"  masks {turns.certified:,} turns certified, {turns.forked:,} forked, {turns.refused:,} refused"
+    forked = f"{turns.forked:,} forked" + (f" (rows of {turns.fork_tokens:,} tokens)" if turns.forked else "")
+    yield f"  masks {turns.certified:,} turns certified, {forked}, {turns.refused:,} records refused"
     yield f"  stop  {', '.join(map(repr, manifest.tokenizer.stop_tokens))}"
 
 

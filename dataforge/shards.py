@@ -76,6 +76,8 @@ class TemplateEntry(_Part):
     """What the recipe's `chat` said."""
     text: str
     sha256: str
+    kwargs: dict[str, Any] = {}
+    """What it was given beside the messages in every record, such as `enable_thinking`."""
 
 
 class TokenizerEntry(_Part):
@@ -85,7 +87,9 @@ class TokenizerEntry(_Part):
     sha256: str
     vocabulary: int
     stop_tokens: dict[str, int]
-    """The token texts on which an answer ends, with their ids."""
+    """The texts on which an answer ends, with the id of their last token."""
+    new_tokens: dict[str, int] = {}
+    """Control tokens of the chat template that the tokenizer did not have, with the ids they were given."""
 
 
 class Turns(_Part):
@@ -98,7 +102,7 @@ class Turns(_Part):
     refused: int
     """Whose record was refused because no mask could be proven."""
     fork_tokens: int
-    """Tokens that rows of their own cost beyond the conversation's."""
+    """Tokens of those rows of their own."""
 
 
 class Statistics(_Part):

@@ -2,27 +2,30 @@
 
 For an answer k let P be the ids of what an inference server feeds the model before it. A row carries k only if it
 begins with P, and the trained tokens run from there through the stop token. The row is, in this order: the whole
-conversation; the conversation up to k; P and the encoding of what follows it. If none begins with P, the record is
-refused with the first divergence. The loss policy is looked at only after that, so ids never depend on it.
+conversation, where it carries the same answer as the conversation up to k; the conversation up to k, cut after the
+stop; P and the encoding of what the model writes after it. The loss policy is looked at only after that, so ids never
+depend on it.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
 
-from dataforge.errors import TemplateError
+from dataforge import control, headers
 from dataforge.records import Chat, Reject
 from dataforge.render import Rendering, Turn
-from dataforge.templates import ChatTemplate
+from dataforge.text_ids import Ids, TextEncoder
 
 TrainOn = Literal["all_turns", "last_turn"]
-Ids = Sequence[int]
 
-_CHATS_PER_BATCH = 2048
+_CHATS_PER_BATCH = 1024
+_PROVED_TWICE = 1024
+"""One conversation in so many is held against each of its texts encoded on its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,83 +63,17 @@ class _Span:
     end: int
 
 
-def stop_tokens(template: ChatTemplate, encoder: Tokenizer, control_tokens: Mapping[str, int]) -> dict[str, int]:
-    """The control token that ends an answer, found by rendering a probe.
-
-    Raises `TemplateError` where an answer is not ended by a control token.
-    """
-    probe = "forgeprobe"
-    text = template.render([{"role": "user", "content": "a"}, {"role": "assistant", "content": probe}])
-    _, found, tail = text.rpartition(probe)
-    ids = _encode(encoder, tail) if found else []
-    for token, number in control_tokens.items():
-        if number == next((id_ for id_ in ids if id_ in control_tokens.values()), None):
-            return {token: number}
-    raise TemplateError(
-        f"the chat template ends an answer with {tail!r}, in which there is no control token of the tokenizer; "
-        "a model trained on it would never stop"
-    )
-
-
-def encode(
-    renderings: Iterable[Rendering], encoder: Tokenizer, stop_ids: Collection[int], train_on: TrainOn
-) -> Iterator[Encoded | Reject]:
-    """Encode conversations in batches, each distinct text of a batch once."""
-    batch: list[Rendering] = []
-    for rendering in renderings:
-        batch.append(rendering)
-        if len(batch) == _CHATS_PER_BATCH:
-            yield from _encode_batch(batch, encoder, stop_ids, train_on)
-            batch = []
-    yield from _encode_batch(batch, encoder, stop_ids, train_on)
-
-
-def _encode_batch(
-    batch: Sequence[Rendering], encoder: Tokenizer, stop_ids: Collection[int], train_on: TrainOn
-) -> Iterator[Encoded | Reject]:
-    texts = sorted(set().union(*(rendering.texts() for rendering in batch)))
-    encodings = encoder.encode_batch_fast(texts, add_special_tokens=False)
-    ids_of = {text: encoding.ids for text, encoding in zip(texts, encodings, strict=True)}
-    for rendering in batch:
-        yield _certify(rendering, ids_of, encoder, stop_ids, train_on)
-
-
-def _certify(
-    rendering: Rendering,
-    ids_of: Mapping[str, Ids],
-    encoder: Tokenizer,
-    stop_ids: Collection[int],
-    train_on: TrainOn,
-) -> Encoded | Reject:
-    chat, whole = rendering.chat, ids_of[rendering.text]
-    carried: list[_Span] = []
-    forks: list[tuple[Ids, _Span]] = []
-    for turn in rendering.turns:
-        prompt, upto = ids_of[turn.prompt], ids_of[turn.upto]
-        span = _span(turn, whole, prompt, stop_ids)
-        if span is not None and list(whole[: span.end]) == list(upto[: span.end]):
-            carried.append(span)
-            continue
-        fork = _fork(turn, prompt, upto, encoder, stop_ids)
-        if fork is None:
-            detail = _divergence(turn, prompt, upto, encoder)
-            return Reject(chat.id, chat.origin, "tokenize", "mask_not_provable", detail)
-        forks.append(fork)
-    return _apply_policy(chat, whole, carried, forks, train_on)
-
-
-def _apply_policy(
-    chat: Chat, whole: Ids, carried: Sequence[_Span], forks: Sequence[tuple[Ids, _Span]], train_on: TrainOn
-) -> Encoded | Reject:
-    trained = trained_messages(chat, train_on)
-    spans = [span for span in carried if span.message in trained]
-    whole_row = [_row(chat, carried[-1].message, whole, spans)] if spans else []
-    forked = [_row(chat, span.message, ids, [span]) for ids, span in forks if span.message in trained]
-    if not whole_row and not forked:
-        detail = "every answer has weight 0, so there is nothing to train"
-        return Reject(chat.id, chat.origin, "tokenize", "nothing_trained", detail)
-    fork_tokens = sum(len(row.input_ids) for row in forked)
-    return Encoded(chat, (*whole_row, *forked), len(spans), len(forked), fork_tokens)
+def encode(renderings: Iterable[Rendering], encoder: TextEncoder, train_on: TrainOn) -> Iterator[Encoded | Reject]:
+    """Encode conversations in batches; while one is being encoded, the next is rendered."""
+    with ThreadPoolExecutor(max_workers=1) as encoding:
+        waiting: tuple[list[Rendering], Future[headers.Batch]] | None = None
+        for batch in _batches(renderings):
+            following = batch, encoding.submit(headers.encode, batch, encoder)
+            if waiting is not None:
+                yield from _certify_batch(*waiting, encoder, train_on)
+            waiting = following
+        if waiting is not None:
+            yield from _certify_batch(*waiting, encoder, train_on)
 
 
 def trained_messages(chat: Chat, train_on: TrainOn) -> set[int]:
@@ -150,51 +87,114 @@ def trained_messages(chat: Chat, train_on: TrainOn) -> set[int]:
     return chosen
 
 
-def _span(turn: Turn, ids: Ids, prompt: Ids, stop_ids: Collection[int]) -> _Span | None:
-    """Where the turn is trained in `ids`, if they begin with the prompt and a stop token follows."""
-    if list(ids[: len(prompt)]) != list(prompt):
-        return None
-    for position in range(len(prompt), len(ids)):
-        if ids[position] in stop_ids:
-            return _Span(turn.message, len(prompt), position + 1)
-    return None
+def _batches(renderings: Iterable[Rendering]) -> Iterator[list[Rendering]]:
+    batch: list[Rendering] = []
+    for rendering in renderings:
+        batch.append(rendering)
+        if len(batch) == _CHATS_PER_BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
-def _fork(
-    turn: Turn, prompt: Ids, upto: Ids, encoder: Tokenizer, stop_ids: Collection[int]
-) -> tuple[Ids, _Span] | None:
+def _certify_batch(
+    batch: Sequence[Rendering], encoded: "Future[headers.Batch]", encoder: TextEncoder, train_on: TrainOn
+) -> Iterator[Encoded | Reject]:
+    found = headers.certify(batch, encoded.result())
+    others = [rendering for rendering, proven in zip(batch, found, strict=True) if proven is None]
+    ids_of = encoder.batch({text for rendering in others for text in rendering.texts()})
+    for rendering, proven in zip(batch, found, strict=True):
+        if proven is None:
+            result = _certify(rendering, ids_of, encoder, train_on)
+        else:
+            spans = [
+                _Span(turn.message, start, end)
+                for turn, start, end in zip(rendering.turns, proven.starts, proven.ends, strict=True)
+            ]
+            result = _apply_policy(rendering.chat, proven.ids, spans, [], train_on)
+        if zlib.crc32(rendering.chat.id.encode()) % _PROVED_TWICE == 0:
+            _prove_again(rendering, result, encoder, train_on)
+        yield result
+
+
+def _certify(
+    rendering: Rendering, ids_of: Mapping[str, Ids], encoder: TextEncoder, train_on: TrainOn
+) -> Encoded | Reject:
+    chat = rendering.chat
+    try:
+        marked = {text: encoder.whole(text) for text in rendering.texts() if control.is_marked(text)}
+        whole, *of_turns = (marked.get(text) or ids_of[text] for text in rendering.texts())
+        carried: list[_Span] = []
+        forks: list[tuple[Ids, _Span]] = []
+        for turn, prompt, through in zip(rendering.turns, of_turns[::2], of_turns[1::2], strict=True):
+            span = _Span(turn.message, len(prompt), len(through))
+            if _begins(whole, prompt) and _begins(whole, through) and span.start < span.end:
+                carried.append(span)
+                continue
+            fork = _fork(turn, prompt, through, encoder)
+            if fork is None:
+                detail = f"message {turn.message + 1} (assistant): no ids say {turn.rest[:60]!r} after the prompt's"
+                return Reject(chat.id, chat.origin, "tokenize", "mask_not_provable", detail)
+            forks.append(fork)
+    except ValueError as error:
+        detail = f"the tokenizer reads {str(error)!r} as a control token even where it is ordinary text"
+        return Reject(chat.id, chat.origin, "tokenize", "control_token", detail)
+    return _apply_policy(chat, np.asarray(whole, dtype=np.int32), carried, forks, train_on)
+
+
+def _fork(turn: Turn, prompt: Ids, through: Ids, encoder: TextEncoder) -> tuple[Ids, _Span] | None:
     """A row of the turn's own, cut after its stop token."""
-    candidates = [upto]
-    if turn.upto.startswith(turn.prompt):
-        candidates.append([*prompt, *_encode(encoder, turn.upto[len(turn.prompt) :])])
-    for ids in candidates:
-        span = _span(turn, ids, prompt, stop_ids)
-        if span is not None:
-            return ids[: span.end], span
-    return None
+    if turn.through.endswith(turn.rest) and _begins(through, prompt) and len(prompt) < len(through):
+        return through, _Span(turn.message, len(prompt), len(through))
+    rest = encoder.after(turn.prompt, prompt, turn.rest)
+    return ([*prompt, *rest], _Span(turn.message, len(prompt), len(prompt) + len(rest))) if rest else None
 
 
-def _divergence(turn: Turn, prompt: Ids, upto: Ids, encoder: Tokenizer) -> str:
-    common = next(
-        (number for number, pair in enumerate(zip(prompt, upto, strict=False)) if pair[0] != pair[1]),
-        min(len(prompt), len(upto)),
-    )
-    if common == len(prompt):
-        return f"answer {turn.message}: no stop token follows {encoder.decode(list(upto[common:]))[:80]!r}"
-    served = encoder.decode(list(prompt[common : common + 8]), skip_special_tokens=False)
-    rendered = encoder.decode(list(upto[common : common + 8]), skip_special_tokens=False)
-    return (
-        f"answer {turn.message}: a server feeds the model {served!r} where the conversation has {rendered!r} "
-        f"(token {common})"
-    )
+def _begins(ids: Ids, prefix: Ids) -> bool:
+    return list(ids[: len(prefix)]) == list(prefix)
 
 
-def _row(chat: Chat, message: int, ids: Ids, spans: Iterable[_Span]) -> Row:
+def _apply_policy(
+    chat: Chat,
+    whole: npt.NDArray[np.int32],
+    carried: Sequence[_Span],
+    forks: Sequence[tuple[Ids, _Span]],
+    train_on: TrainOn,
+) -> Encoded | Reject:
+    trained = trained_messages(chat, train_on)
+    spans = [span for span in carried if span.message in trained]
+    whole_row = [_row(chat, carried[-1].message, whole, spans)] if spans else []
+    forked = [
+        _row(chat, span.message, np.asarray(ids, dtype=np.int32), [span])
+        for ids, span in forks
+        if span.message in trained
+    ]
+    if not whole_row and not forked:
+        detail = "every answer has weight 0, so there is nothing to train"
+        return Reject(chat.id, chat.origin, "tokenize", "nothing_trained", detail)
+    fork_tokens = sum(len(row.input_ids) for row in forked)
+    return Encoded(chat, (*whole_row, *forked), len(spans), len(forked), fork_tokens)
+
+
+def _row(chat: Chat, message: int, ids: npt.NDArray[np.int32], spans: Iterable[_Span]) -> Row:
     mask = np.zeros(len(ids), dtype=np.int8)
     for span in spans:
         mask[span.start : span.end] = 1
-    return Row(f"{chat.id}#{message}", chat.copy, np.asarray(ids, dtype=np.int32), mask)
+    return Row(f"{chat.id}#{message}", chat.copy, ids, mask)
 
 
-def _encode(encoder: Tokenizer, text: str) -> list[int]:
-    return list(encoder.encode(text, add_special_tokens=False).ids)
+def _prove_again(rendering: Rendering, result: Encoded | Reject, encoder: TextEncoder, train_on: TrainOn) -> None:
+    """Hold a result against every text of its conversation encoded on its own; a difference is a fault of ours."""
+    ids_of = {text: encoder.whole(text) for text in rendering.texts() if not control.is_marked(text)}
+    again = _certify(rendering, ids_of, encoder, train_on)
+    if isinstance(result, Reject) or isinstance(again, Reject):
+        same = result == again
+    else:
+        same = [_comparable(row) for row in result.rows] == [_comparable(row) for row in again.rows]
+    if not same:
+        raise RuntimeError(f"record {rendering.chat.id}: encoded in parts and on its own, its rows differ")
+
+
+def _comparable(row: Row) -> tuple[str, list[int], list[int]]:
+    return row.id, row.input_ids.tolist(), row.mask.tolist()

@@ -2,8 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from dataforge.bases import BaseTokenizer
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
@@ -35,6 +39,22 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bases") / "tiny"
     write_tiny_base(folder, seed=0)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tiny_base: Path) -> "BaseTokenizer":
+    """The tiny base's tokenizer as the package reads it."""
+    from dataforge.bases import load_tokenizer
+
+    return load_tokenizer(str(tiny_base))
+
+
+@pytest.fixture(scope="session")
+def oracle(tiny_base: Path) -> Any:
+    """The same as transformers reads it."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(tiny_base)
 
 
 def write_tiny_base(folder: Path, seed: int) -> None:

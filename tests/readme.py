@@ -2,11 +2,12 @@
 
 import io
 from contextlib import redirect_stdout
+from pathlib import Path
 from typing import get_args
 
 import click
 
-from dataforge import components
+from dataforge import components, templates
 from dataforge.cli import forge, run
 from dataforge.config import Settings
 from dataforge.recipe import Data, SourceEntry, Split
@@ -17,11 +18,34 @@ from trainkit.config import LoraAdapter, Train
 def command_help() -> str:
     """Every command's `--help`."""
     text = ""
-    for name in forge.list_commands(click.Context(forge)):
+    for name in commands():
         with redirect_stdout(io.StringIO()) as printed:
-            run([name, "--help"])
+            run([*name.split(), "--help"])
         text += f"```\n$ forge {name} --help\n{printed.getvalue().strip()}\n```\n\n"
     return text
+
+
+def commands() -> list[str]:
+    """Every command; of a group its members."""
+    names: list[str] = []
+    for name in forge.list_commands(click.Context(forge)):
+        found = forge.get_command(click.Context(forge), name)
+        names += [f"{name} {sub}" for sub in found.commands] if isinstance(found, click.Group) else [name]
+    return names
+
+
+def chat_templates() -> str:
+    """Our own chat templates with what they write."""
+    escaped = {name: templates.summary(name).replace("|", "\\|") for name in templates.names()}
+    lines = [f"| `{name}` | {summary} |" for name, summary in escaped.items()]
+    return "| `chat:` | writes |\n|---|---|\n" + "\n".join(lines) + "\n"
+
+
+def bench(name: str, section: str | None = None) -> str:
+    """A section of a benchmark's table as the command that made it wrote it; the first one if none is named."""
+    text = (Path(__file__).parent / "bench" / name).read_text(encoding="utf-8")
+    sections = {part.partition("\n")[0]: part.partition("\n")[2].strip() for part in text[2:].split("\n## ")}
+    return (sections[section] if section else next(iter(sections.values()))) + "\n"
 
 
 def sources() -> str:

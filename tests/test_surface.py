@@ -10,7 +10,6 @@ from dataforge.cli import forge
 from trainkit import objectives
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-COMMANDS = sorted(forge.list_commands(click.Context(forge)))
 
 OPTIONS = {
     "build": {"recipe", "overrides", "out", "as_json"},
@@ -18,16 +17,31 @@ OPTIONS = {
     "demo": set(),
     "eval": {"adapter", "questions", "as_json"},
     "list": {"as_json"},
-    "preview": {"target", "overrides", "count", "record", "as_json"},
+    "preview": {"target", "overrides", "count", "record", "page", "as_json"},
+    "templates": set(),
+    "templates check": {"template", "kwargs", "tokenizer", "write_empty", "as_json"},
     "train": {"recipe", "overrides", "out", "as_json"},
     "validate": {"target", "as_json"},
 }
 
 
 def command(name: str) -> click.Command:
-    found = forge.get_command(click.Context(forge), name)
-    assert found is not None
+    found: click.Command = forge
+    for part in name.split():
+        assert isinstance(found, click.Group)
+        sub = found.get_command(click.Context(found), part)
+        assert sub is not None
+        found = sub
     return found
+
+
+def commands() -> list[str]:
+    names = forge.list_commands(click.Context(forge))
+    groups = [(name, group) for name in names if isinstance(group := command(name), click.Group)]
+    return sorted([*names, *(f"{name} {sub}" for name, group in groups for sub in group.commands)])
+
+
+COMMANDS = commands()
 
 
 def test_the_commands_are_these() -> None:

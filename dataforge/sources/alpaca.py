@@ -2,7 +2,8 @@
 
     {"instruction": "Translate into French.", "input": "Good morning", "output": "Bonjour"}
 
-`input` follows the instruction on a new line; a missing one may also be written `<noinput>`, `<无输入>` or `nan`.
+`input` follows the instruction on a new line, or stands where the chat template puts it; a missing one may also be
+written `<noinput>`, `<无输入>` or `nan`.
 `history` holds earlier rounds, `[[question, answer], ...]`, and its answers are trained like the last one.
 """
 
@@ -32,12 +33,11 @@ def convert(row: Row, settings: config.Settings) -> Chat | Reject:
     if rounds is None:
         return _reject(row, "bad_history", "'history' must be a list of [question, answer] pairs of text")
     system, extra = row.columns.get("system"), row.columns.get("input") or ""
-    question = row.columns["instruction"]
-    if extra.strip() not in _NO_INPUT:
-        question = f"{question}\n{extra}"
     messages = [Message("system", system)] if system else []
-    for asked, answered in [*rounds, (question, row.columns["output"])]:
+    for asked, answered in rounds:
         messages += [Message("user", asked), Message("assistant", answered)]
+    question = Message("user", row.columns["instruction"], input=extra if extra.strip() not in _NO_INPUT else None)
+    messages += [question, Message("assistant", row.columns["output"])]
     return Chat(row.id, row.origin, tuple(messages))
 
 

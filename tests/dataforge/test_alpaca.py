@@ -13,7 +13,7 @@ def converted(**columns: Any) -> Chat | Reject:
 def messages(**columns: Any) -> list[tuple[str, str]]:
     chat = converted(**columns)
     assert isinstance(chat, Chat)
-    return [(message.role, message.content) for message in chat.messages]
+    return [(message.role, message.text) for message in chat.messages]
 
 
 def test_instruction_and_output_are_a_question_and_an_answer() -> None:

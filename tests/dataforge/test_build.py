@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shutil
@@ -9,11 +10,14 @@ from typing import Any
 
 import datasets
 import pandas
+import pyarrow.parquet as pq
 import pytest
 
-from dataforge import check, config, shards
+from dataforge import check, config, data_files, records, shards
 from dataforge.build import Outcome, build
 from dataforge.errors import BuildError
+from dataforge.records import Chat, Origin
+from dataforge.sources import openai
 from tests.dataforge.conftest import RECORDS
 
 Write = Callable[..., Path]
@@ -190,3 +194,22 @@ def test_after_a_build_neither_torch_nor_transformers_is_loaded(write_recipe: Wr
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_what_is_written_for_other_trainers_reads_back_as_the_same_conversations(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    sample = data_files.folder("samples") / "recipes" / "tools.yaml"
+    built(sample, tmp_path / "b", f"tokenizer={tiny_base}", "max_tokens=4096")
+    lines = (sample.parent.parent / "corpora" / "tools.jsonl").read_text(encoding="utf-8").splitlines()
+    settings = openai.Settings()
+    for found in pq.read_table(tmp_path / "b/records/train-00000.parquet").to_pylist():
+        origin = Origin("tools", "tools.jsonl", found["ordinal"], found["line"])
+        again = openai.convert(records.Row(found["id"], origin, found), settings)
+        first = openai.convert(records.Row(found["id"], origin, json.loads(lines[found["ordinal"]])), settings)
+        assert isinstance(again, Chat)
+        assert isinstance(first, Chat)
+        unweighed = tuple(dataclasses.replace(message, weight=None) for message in first.messages)
+        assert (again.messages, again.tools, again.template_kwargs) == (unweighed, first.tools, {})
+        assert json.dumps(again.tools) == json.dumps(first.tools), "in the same order"
+        assert list(found["trained"]) == [m.role == "assistant" and m.weight != 0 for m in first.messages]

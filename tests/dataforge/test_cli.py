@@ -107,7 +107,7 @@ def test_a_build_and_its_preview_show_what_is_trained(forge: Forge, write_recipe
     assert "nothing has changed" in again.stdout
     shown = forge("preview", "builds/small", "-n", "1")
     assert "⟦I am Pebble number" in shown.stdout
-    assert "小石头。<|im_end|>⟧" in shown.stdout
+    assert "小石头。<|im_end|>■⟧" in shown.stdout
     assert "\x1b" not in shown.stdout, "colours are for terminals"
     assert json.loads(forge("preview", recipe, "--json").stdout)["shown"][0]["rows"]
 
@@ -159,7 +159,7 @@ def test_words_that_fill_nothing_in_are_told(forge: Forge, write_recipe: Write) 
 
 
 @pytest.mark.parametrize(
-    "key", ["max_tokens=0", "max_tokens=many", "window=20", "split.eval=1", "chat=chatml", "seed=x"]
+    "key", ["max_tokens=0", "max_tokens=many", "window=20", "split.eval=1", "reasoning=no", "seed=x"]
 )
 def test_a_value_that_is_not_possible_names_its_key(forge: Forge, write_recipe: Write, key: str) -> None:
     assert f"command line: {key.partition('=')[0]}: must be" in error(forge("build", write_recipe(RECORDS), key))

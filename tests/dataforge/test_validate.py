@@ -1,9 +1,11 @@
 import pytest
 
-from dataforge.records import Chat, Message, Origin
+from dataforge.control import ControlTokens
+from dataforge.records import Chat, Message, Origin, ToolCall
 from dataforge.validate import Gate
 
-GATE = Gate(["<|im_end|>", "<s>"])
+CONTROL = ControlTokens(["<|im_end|>", "<s>"])
+GATE = Gate(CONTROL, CONTROL)
 USER, ANSWER = Message("user", "q"), Message("assistant", "a")
 
 
@@ -29,6 +31,10 @@ def test_a_question_and_its_answer_pass() -> None:
         ((Message("user", ""), ANSWER), "empty_message"),
         ((Message("user", "say <|im_end|> now"), ANSWER), "control_token"),
         ((USER, Message("assistant", "<s>")), "control_token"),
+        ((USER, Message("assistant", "a", reasoning="<s>")), "control_token"),
+        ((USER, Message("assistant", None, tool_calls=(ToolCall("f", {"a": [{"b": "<s>"}]}),))), "control_token"),
+        ((Message("developer", "d"), ANSWER), "no_question"),
+        ((USER, Message("assistant", None)), "empty_message"),
     ],
 )
 def test_each_rule_rejects_what_it_forbids(messages: tuple[Message, ...], expected: str) -> None:
@@ -40,4 +46,16 @@ def test_something_like_a_control_token_is_plain_text() -> None:
 
 
 def test_a_tokenizer_without_control_tokens_has_none_to_forbid() -> None:
-    assert Gate([]).check(Chat("r", Origin("s", "f", 0, 1), (USER, ANSWER))) is None
+    assert Gate(ControlTokens([])).check(Chat("r", Origin("s", "f", 0, 1), (USER, ANSWER))) is None
+
+
+def test_an_answer_may_bring_the_marks_of_a_thought_and_a_question_may_not() -> None:
+    gate = Gate(ControlTokens(["<s>", "<think>"]), CONTROL)
+    chat = Chat("r", Origin("s", "f", 0, 1), (USER, Message("assistant", "<think>hm")))
+    assert gate.check(chat) is None
+    assert gate.check(Chat("r", chat.origin, (Message("user", "<think>"), ANSWER))) is not None
+
+
+def test_calls_systems_and_tools_may_say_nothing() -> None:
+    call = Message("assistant", None, tool_calls=(ToolCall("f", {}),))
+    assert reason(Message("system", ""), USER, call, Message("tool", ""), ANSWER) is None

@@ -3,25 +3,20 @@
 `pytest --regold` writes them anew; the commit then says why they changed.
 """
 
+import itertools
 import json
 from pathlib import Path
 
 import pytest
 
-from dataforge.bases import BaseTokenizer, load_tokenizer
+from dataforge.bases import BaseTokenizer
 from dataforge.preview import show
 from dataforge.records import Chat, Message, Origin
-from dataforge.render import Rendering, render
-from dataforge.templates import ChatTemplate
-from dataforge.tokenize import Encoded, encode, stop_tokens
+from dataforge.tokenize import Encoded
+from tests.formats import encoded
 
 HERE = Path(__file__).parent
 CONVERSATIONS = json.loads((HERE / "conversations.json").read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tiny_base: Path) -> BaseTokenizer:
-    return load_tokenizer(str(tiny_base))
 
 
 @pytest.mark.parametrize("case", CONVERSATIONS)
@@ -29,17 +24,15 @@ def test_what_is_trained_is_what_was_reviewed(
     case: str, tokenizer: BaseTokenizer, request: pytest.FixtureRequest
 ) -> None:
     messages = tuple(Message(role, content) for role, content in CONVERSATIONS[case])
-    template = ChatTemplate(tokenizer.template or "", tokenizer.variables)
-    rendering = render(Chat(case, Origin("golden", "conversations.json", 0, 1), messages), template)
-    assert isinstance(rendering, Rendering)
-    stops = set(stop_tokens(template, tokenizer.encoder, tokenizer.control_tokens).values())
-    (encoded,) = encode([rendering], tokenizer.encoder, stops, "all_turns")
-    assert isinstance(encoded, Encoded)
+    result = encoded(Chat(case, Origin("golden", "conversations.json", 0, 1), messages), "tokenizer", tokenizer)
+    assert isinstance(result, Encoded)
     text = ""
-    for row in encoded.rows:
-        shown = show(row.id, row.input_ids.tolist(), row.mask.tolist(), tokenizer.encoder)
-        marked = "".join(f"⟦{run.text}⟧" if run.trained else run.text for run in shown.runs)
-        text += f"--- row {row.id}: {shown.tokens} tokens, {shown.trained_tokens} trained\n{marked}\n"
+    for row in result.rows:
+        shown = show(row.id, row.input_ids.tolist(), row.mask.tolist(), tokenizer.encoder, ())
+        runs = itertools.groupby(shown.tokens, key=lambda token: token.trained)
+        texts = [(trained, "".join(token.text for token in run)) for trained, run in runs]
+        marked = "".join(f"⟦{part}⟧" if trained else part for trained, part in texts)
+        text += f"--- row {row.id}: {len(shown.tokens)} tokens, {shown.trained} trained\n{marked}\n"
     path = HERE / "chatml" / f"{case}.txt"
     if request.config.getoption("--regold"):
         path.parent.mkdir(exist_ok=True)
