@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from dataforge.errors import AdapterError
 from dataforge.shards import Manifest
 from trainkit.config import LoraAdapter
 from trainkit.files import replaced_folder
+from trainkit.loss import Rows
 from trainkit.quiet import no_future_warnings
 
 CARD = "forge.json"
@@ -37,17 +38,21 @@ class Card(BaseModel):
     base_fingerprint: str
     build_digest: str
     template_sha256: str
+    template_kwargs: dict[str, Any] = {}
+    """What the chat template was given beside the messages."""
     stop_tokens: dict[str, int]
-    """The token texts on which an answer ends, with their ids."""
+    """The texts on which an answer ends, with the id of their last token."""
+    new_tokens: dict[str, int] = {}
+    """Control tokens that the base's tokenizer does not have, with their ids; the adapter holds a row for each."""
     train: dict[str, Any]
     """The recipe's settings of the training run."""
 
 
-def attach(model: Any, settings: LoraAdapter) -> Any:
+def attach(model: Any, settings: LoraAdapter, new_ids: Sequence[int] = ()) -> Any:
     """Put a fresh adapter into a frozen base model; draws from torch's random state.
 
-    The adapter computes in the base's precision. Raises `AdapterError` where a target is no linear layer of the
-    model.
+    The adapter computes in the base's precision. It trains the rows of `new_ids` too, in the input embedding and in
+    the output head. Raises `AdapterError` where a target is no linear layer of the model.
     """
     if settings.targets != "all-linear":
         _check_targets(model, settings.targets)
@@ -57,9 +62,27 @@ def attach(model: Any, settings: LoraAdapter) -> Any:
         lora_alpha=settings.alpha,  # type: ignore[arg-type]
         lora_dropout=settings.dropout,
         target_modules=settings.targets,
+        trainable_token_indices=_trainable_token_indices(model, new_ids) if new_ids else None,
     )
     with no_future_warnings():
         return get_peft_model(model, config, autocast_adapter_dtype=False)
+
+
+def _trainable_token_indices(model: Any, ids: Sequence[int]) -> dict[str, list[int]]:
+    """The ids by the name of each layer that has rows for them."""
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    # A head that is tied to the embedding is not named: PEFT gives it the embedding's rows.
+    layers = [embedding] if head.weight is embedding.weight else [embedding, head]
+    return {name: sorted(ids) for name, module in model.named_modules() if module in layers}
+
+
+def trained_rows(layer: Any) -> tuple[Any, Rows | None]:
+    """The base model's own layer below what PEFT put around it, and the rows that are trained in its place."""
+    adapter = getattr(layer, "token_adapter", None)
+    if adapter is None:
+        return layer, None
+    values_ND = adapter.trainable_tokens_delta[NAME]
+    return adapter.base_layer, Rows(torch.tensor(adapter.token_indices[NAME], device=values_ND.device), values_ND)
 
 
 def _check_targets(model: Any, targets: list[str]) -> None:
@@ -126,6 +149,19 @@ def check_base(folder: Path, card: Card, base_name: str, fingerprint: str) -> No
         )
 
 
+def check_new_tokens(folder: Path, card: Card, build: Path, new_tokens: Mapping[str, int]) -> None:
+    """Raise `AdapterError` where the adapter has rows for other new tokens than the build to go on with."""
+    if card.new_tokens != dict(new_tokens):
+        raise AdapterError(
+            f"{folder}: was trained with {_listed(card.new_tokens)} as new tokens, but {build} has "
+            f"{_listed(new_tokens)}; build with the same `chat` and `missing_tokens`, or train without `init_from`"
+        )
+
+
+def _listed(new_tokens: Mapping[str, int]) -> str:
+    return ", ".join(f"{token} ({number})" for token, number in new_tokens.items()) or "none"
+
+
 def load(model: Any, folder: Path) -> Any:
     """Put a saved adapter into its base model, in the base's precision, to be asked and not trained.
 
@@ -137,6 +173,18 @@ def load(model: Any, folder: Path) -> Any:
     except LOAD_ERRORS as error:
         raise _unloadable(folder, error) from None
     return adapted.eval()
+
+
+def merge_rows(model: Any) -> None:
+    """Write the trained rows of new tokens into the base's matrices, until the adapter is switched off.
+
+    Left where they are, they make PEFT copy both matrices whole for each token of an answer.
+    """
+    base = model.get_base_model()
+    for layer in (base.get_input_embeddings(), base.get_output_embeddings()):
+        adapter = getattr(layer, "token_adapter", None)
+        if adapter is not None and not adapter.merged:
+            adapter.merge()
 
 
 def fill(model: Any, settings: LoraAdapter, folder: Path) -> None:

@@ -17,20 +17,36 @@ class Assistant:
 
     model: Any
     tokenizer: Any
-    stop_ids: tuple[int, ...]
+    stop_tokens: dict[str, int]
+    """The texts on which an answer ends, with the id of their last token."""
+    template_kwargs: dict[str, Any]
+    """What the chat template is given beside the messages, as when the build was rendered."""
 
     def stream(self, messages: Messages, max_new_tokens: int, *, tuned: bool = True) -> Iterator[str]:
         """The answer to a conversation in pieces of whole characters; without the adapter if not `tuned`."""
         with self._adapter(tuned):
-            yield from sampling.answer(self.model, self.tokenizer, messages, self.stop_ids, max_new_tokens)
+            yield from sampling.answer(
+                self.model,
+                self.tokenizer,
+                messages,
+                self.stop_tokens,
+                max_new_tokens,
+                template_kwargs=self.template_kwargs,
+            )
 
     def answers(self, conversations: Sequence[Messages], max_new_tokens: int, *, tuned: bool = True) -> list[str]:
         """The answer to each conversation; without the adapter if not `tuned`."""
         with self._adapter(tuned):
-            return sampling.answers(self.model, self.tokenizer, conversations, self.stop_ids, max_new_tokens)
+            return sampling.answers(
+                self.model, self.tokenizer, conversations, self.stop_tokens, max_new_tokens, self.template_kwargs
+            )
 
     def _adapter(self, on: bool) -> AbstractContextManager[Any]:
-        return nullcontext() if on else self.model.disable_adapter()
+        if not on:
+            off: AbstractContextManager[Any] = self.model.disable_adapter()
+            return off
+        adapters.merge_rows(self.model)
+        return nullcontext()
 
 
 def open_assistant(folder: Path, base: str) -> Assistant:
@@ -42,9 +58,10 @@ def open_assistant(folder: Path, base: str) -> Assistant:
     base_folder = str(local_folder(base))
     adapters.check_base(folder, card, card.base, base_fingerprint(base_folder))
     device = pick_device()
-    model, _ = load_base(base_folder, pick_precision("auto", device), device)
+    model, _ = load_base(base_folder, pick_precision("auto", device), device, added=card.new_tokens)
     return Assistant(
         model=adapters.load(model, folder),
         tokenizer=load_tokenizer(str(folder)),
-        stop_ids=tuple(card.stop_tokens.values()),
+        stop_tokens=card.stop_tokens,
+        template_kwargs=card.template_kwargs,
     )

@@ -53,10 +53,12 @@ class Train(Settings):
     """The most tokens of one optimizer step, unless a single window is longer."""
     learning_rate: Rate = 2.0e-4
     """The highest learning rate."""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """How the learning rate goes on after the warm-up: down to zero, or not at all."""
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    """How the learning rate goes on after the warm-up: down to zero, not at all, or down at the end (`wsd`)."""
     warmup: Share = 0.03
     """Share of the steps in which the learning rate rises."""
+    decay: Share = 0.2
+    """Share of the steps in which `wsd` (warm up, stay, decay) goes down to zero."""
     weight_decay: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] = 0.0
     """Decoupled decay of the adapter's weights."""
     clip: Rate | None = 1.0

@@ -1,6 +1,6 @@
-"""Cross-entropy of a frozen output head, without ever holding the logits of a whole batch."""
+"""Cross-entropy of an output head, without ever holding the logits of a whole batch."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -8,10 +8,29 @@ CHUNK = 512
 """Tokens whose logits exist at one time."""
 
 
-class _LinearCrossEntropy(torch.autograd.Function):
-    """Sum over t of logsumexp_v(h_t . w_v + b_v) - (h_t . w_y + b_y); its gradient in h_t is (softmax - onehot) W.
+class Rows(NamedTuple):
+    """The trained rows of an output head, in place of those that the frozen head has for these ids."""
 
-    The gradient is computed with the loss, chunk by chunk, and only scaled in the backward pass.
+    ids_N: torch.Tensor
+    values_ND: torch.Tensor
+
+
+def head_logits(
+    hidden_TD: torch.Tensor, head_VD: torch.Tensor, bias_V: torch.Tensor | None = None, rows: Rows | None = None
+) -> torch.Tensor:
+    """The logits (T, V) of a head; without a gradient where it has trained rows."""
+    logits_TV = torch.nn.functional.linear(hidden_TD, head_VD, bias_V)
+    if rows is not None:
+        bias_N = None if bias_V is None else bias_V[rows.ids_N]
+        logits_TV[:, rows.ids_N] = torch.nn.functional.linear(hidden_TD, rows.values_ND, bias_N)
+    return logits_TV
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Sum over t of logsumexp_v(h_t . w_v + b_v) - (h_t . w_y + b_y).
+
+    With r_tv = softmax - onehot, its gradient in h_t is r_t W and that in a trained row w_n is the sum of r_tn h_t.
+    Both are computed with the loss, chunk by chunk, and only scaled in the backward pass.
     """
 
     @staticmethod
@@ -22,29 +41,43 @@ class _LinearCrossEntropy(torch.autograd.Function):
         targets_T: torch.Tensor,
         bias_V: torch.Tensor | None,
         chunk: int,
+        ids_N: torch.Tensor | None,
+        values_ND: torch.Tensor | None,
     ) -> torch.Tensor:
-        wanted = ctx.needs_input_grad[0]
-        gradient_TD = torch.empty_like(hidden_TD) if wanted else None
+        rows = None if ids_N is None or values_ND is None else Rows(ids_N, values_ND)
         accumulator = torch.float64 if hidden_TD.dtype == torch.float64 else torch.float32
+        wanted = any(ctx.needs_input_grad)
+        gradient_TD = torch.empty_like(hidden_TD) if wanted else None
+        gradient_ND = torch.zeros_like(rows.values_ND, dtype=accumulator) if wanted and rows else None
         total = hidden_TD.new_zeros((), dtype=accumulator)
         for start in range(0, len(targets_T), chunk):
-            rows = slice(start, start + chunk)
-            targets_C1 = targets_T[rows, None]
-            logits_CV = torch.nn.functional.linear(hidden_TD[rows], head_VD, bias_V).to(accumulator)
+            hidden_CD, targets_C1 = hidden_TD[start : start + chunk], targets_T[start : start + chunk, None]
+            logits_CV = head_logits(hidden_CD, head_VD, bias_V, rows).to(accumulator)
             lse_C1 = logits_CV.logsumexp(dim=1, keepdim=True)
             total += (lse_C1 - logits_CV.gather(1, targets_C1)).sum()
             if gradient_TD is not None:
                 residual_CV = logits_CV.sub_(lse_C1).exp_()
                 residual_CV.scatter_add_(1, targets_C1, residual_CV.new_full(targets_C1.shape, -1.0))
-                torch.mm(residual_CV.to(head_VD.dtype), head_VD, out=gradient_TD[rows])
+                part_CD = gradient_TD[start : start + chunk]
+                if rows is None or gradient_ND is None:
+                    torch.mm(residual_CV.to(head_VD.dtype), head_VD, out=part_CD)
+                    continue
+                residual_CN = residual_CV[:, rows.ids_N]
+                gradient_ND.addmm_(residual_CN.t(), hidden_CD.to(accumulator))
+                residual_CV[:, rows.ids_N] = 0
+                torch.mm(residual_CV.to(head_VD.dtype), head_VD, out=part_CD)
+                part_CD.addmm_(residual_CN.to(head_VD.dtype), rows.values_ND)
         if gradient_TD is not None:
-            ctx.save_for_backward(gradient_TD)
+            ctx.save_for_backward(gradient_TD, gradient_ND)
         return total
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (gradient_TD,) = ctx.saved_tensors
-        return gradient_TD * gradients[0].to(gradient_TD.dtype), None, None, None, None
+        gradient_TD, gradient_ND = ctx.saved_tensors
+        scaled_TD = gradient_TD * gradients[0].to(gradient_TD.dtype)
+        # Autograd casts this one, kept exact, to what the rows are held in.
+        scaled_ND = None if gradient_ND is None else gradient_ND * gradients[0]
+        return scaled_TD, None, None, None, None, None, scaled_ND
 
 
 def linear_cross_entropy(
@@ -53,12 +86,17 @@ def linear_cross_entropy(
     targets_T: torch.Tensor,
     bias_V: torch.Tensor | None = None,
     chunk: int = CHUNK,
+    rows: Rows | None = None,
 ) -> torch.Tensor:
-    """The cross-entropy (scalar, in nats) of a frozen linear head, summed over its T tokens.
+    """The cross-entropy (scalar, in nats) of a linear head, summed over its T tokens.
 
-    The sum is taken in fp32, or in fp64 for fp64 inputs. Only `hidden_TD` gets a gradient.
+    The head is frozen but for `rows`. The sum is taken in fp32, or in fp64 for fp64 inputs. Only `hidden_TD` and the
+    rows get a gradient.
     """
     if head_VD.requires_grad or (bias_V is not None and bias_V.requires_grad):
         raise ValueError("the output head must be frozen: its gradient is not computed here")
-    loss: torch.Tensor = _LinearCrossEntropy.apply(hidden_TD, head_VD, targets_T, bias_V, chunk)  # type: ignore[no-untyped-call]
+    ids_N, values_ND = rows or (None, None)
+    loss: torch.Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        hidden_TD, head_VD, targets_T, bias_V, chunk, ids_N, values_ND
+    )
     return loss

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 
 from dataforge.errors import BaseModelError
 from dataforge.shards import Build, tokenizer_sha256
-from trainkit import attention
+from trainkit import attention, new_tokens
 from trainkit.quiet import quiet
 
 HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
@@ -80,11 +80,19 @@ def load_tokenizer(base: str) -> Any:
         raise BaseModelError(f"{base}: its tokenizer cannot be read: {_first_line(error)}") from None
 
 
-def load_base(base: str, precision: torch.dtype, device: torch.device, *, packed: bool = False) -> tuple[Any, Any]:
+def load_base(
+    base: str,
+    precision: torch.dtype,
+    device: torch.device,
+    *,
+    packed: bool = False,
+    added: Mapping[str, int] | None = None,
+) -> tuple[Any, Any]:
     """A base model, frozen, and its tokenizer.
 
-    `packed` loads it for training on packed rows, otherwise its attention is the ordinary one. Raises
-    `BaseModelError` where the folder or hub id has no model that can be loaded from safetensors without its own code.
+    `packed` loads it for training on packed rows, otherwise its attention is the ordinary one. `added` are the new
+    tokens of a build, for which both are extended. Raises `BaseModelError` where the folder or hub id has no model
+    that can be loaded from safetensors without its own code, or the new tokens do not fit.
     """
     quiet()
     hf: Any = transformers
@@ -100,7 +108,9 @@ def load_base(base: str, precision: torch.dtype, device: torch.device, *, packed
         raise BaseModelError(f"{base}: cannot be loaded as a causal language model: {_first_line(error)}") from None
     # Sampling settings that a model brings along would override or contradict those of whoever asks it.
     model.generation_config = hf.GenerationConfig()
-    return model.to(device).requires_grad_(False).eval(), load_tokenizer(base)
+    tokenizer = load_tokenizer(base)
+    new_tokens.add(model, tokenizer, added or {}, base)
+    return model.to(device).requires_grad_(False).eval(), tokenizer
 
 
 def base_fingerprint(base: str) -> str:
@@ -160,7 +170,7 @@ def check_build(build: Build, base: str, base_name: str) -> None:
             f"{build.folder} was encoded with the tokenizer of {manifest.tokenizer.name}, not with that of "
             f"{base_name}; build again with `tokenizer: {base_name}`, or train the base it was built for"
         )
-    if manifest.recipe.get("chat") == "tokenizer" and chat_template(base) != manifest.template.text:
+    if manifest.template.source == "tokenizer" and chat_template(base) != manifest.template.text:
         raise BaseModelError(
             f"{build.folder} was rendered with another chat template than {base_name} carries; build again, or "
             "train the base it was built for"

@@ -15,7 +15,8 @@ def learning_rate(settings: Train, step: int, steps: int) -> float:
     """The learning rate of one step, counted from 0.
 
     It rises linearly over the warm-up, is `settings.learning_rate` in the step after it, and from there goes down to
-    zero, which it would reach one step after the last: as (1 + cos(pi x)) / 2, linearly, or not at all.
+    zero, which it would reach one step after the last: as (1 + cos(pi x)) / 2, linearly, not at all, or (wsd, Hu et
+    al., 2024, with a linear end) linearly over the last `settings.decay` of the steps.
     """
     warm = round(settings.warmup * steps)
     if step < warm:
@@ -25,6 +26,9 @@ def learning_rate(settings: Train, step: int, steps: int) -> float:
         return settings.learning_rate * (1 + math.cos(math.pi * done)) / 2
     if settings.schedule == "linear":
         return settings.learning_rate * (1 - done)
+    if settings.schedule == "wsd":
+        falling = min(round(settings.decay * steps), steps - warm)
+        return settings.learning_rate * min(1.0, (steps - step) / (falling + 1))
     return settings.learning_rate
 
 

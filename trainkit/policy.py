@@ -1,11 +1,13 @@
-"""The model that is trained, as objectives see it: hidden states and a frozen output head."""
+"""The model that is trained, as objectives see it: hidden states and an output head."""
 
 from typing import Any
 
 import torch
 
 from dataforge.errors import BaseModelError
+from trainkit.adapters import trained_rows
 from trainkit.data import MicroBatch
+from trainkit.loss import head_logits
 
 PROBED_TOKENS = 16
 
@@ -18,8 +20,9 @@ class Policy:
         self.model = model
         self._causal = model.get_base_model()
         self._decoder = self._causal.base_model
-        head = self._causal.get_output_embeddings()
+        head, self.head_rows = trained_rows(self._causal.get_output_embeddings())
         self.head_VD: torch.Tensor = head.weight
+        """Frozen; `head_rows` are the trained rows of new tokens, where there are any."""
         self.head_bias_V: torch.Tensor | None = getattr(head, "bias", None)
 
     @property
@@ -40,7 +43,7 @@ class Policy:
         """
         batch = _beginning(batch)
         logits_TV = self._causal(**_arguments(batch)).logits[0].float()
-        product_TV = torch.nn.functional.linear(self.hidden_states(batch), self.head_VD, self.head_bias_V).float()
+        product_TV = head_logits(self.hidden_states(batch), self.head_VD, self.head_bias_V, self.head_rows).float()
         if (logits_TV - product_TV).abs().max() > 0.02 * logits_TV.abs().max():
             kind = self._causal.config.model_type
             raise BaseModelError(

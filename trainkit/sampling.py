@@ -1,6 +1,7 @@
 """Answers of a chat model: one that streams, or many at once."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,7 +16,55 @@ HALF = "\ufffd"
 """What decoding puts where a character's bytes are not all there yet."""
 
 
-def prompt_ids(tokenizer: Any, messages: Messages) -> list[int]:
+@dataclass(frozen=True)
+class _Stops:
+    """What ends an answer: single tokens, and texts of several, whose last token may stand elsewhere too."""
+
+    ids: frozenset[int]
+    texts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, tokenizer: Any, stop_tokens: Mapping[str, int]) -> "_Stops":
+        """Tell them apart, given each text with the id of its last token; ordinary text has no added token in it."""
+        added = tokenizer.added_tokens_decoder
+        ids = {number for text, number in stop_tokens.items() if number in added or tokenizer.decode([number]) == text}
+        return cls(frozenset(ids), tuple(text for text, number in stop_tokens.items() if number not in ids))
+
+
+class _Answer:
+    """An answer as far as it is written."""
+
+    def __init__(self, tokenizer: Any, stops: _Stops) -> None:
+        self._tokenizer = tokenizer
+        self._stops = stops
+        self._ids: list[int] = []
+        self.text = ""
+        """Without the stop."""
+        self.ended = False
+
+    def add(self, token: int) -> None:
+        """Write one more token, unless it has ended."""
+        self.ended = self.ended or token in self._stops.ids
+        if self.ended:
+            return
+        self._ids.append(token)
+        text = self._tokenizer.decode(self._ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        # A stop is sought everywhere, as its last token may bring more than its end.
+        ends = [text.index(stop) for stop in self._stops.texts if stop in text]
+        self.ended = bool(ends)
+        self.text = text[: min(ends, default=None)]
+
+    @property
+    def certain(self) -> str:
+        """What will stay: no half character, and nothing that may yet become a stop."""
+        if self.ended:
+            return self.text
+        whole = self.text.rstrip(HALF)
+        begun = [size for stop in self._stops.texts for size in range(len(stop)) if whole.endswith(stop[:size])]
+        return whole[: len(whole) - max(begun, default=0)]
+
+
+def prompt_ids(tokenizer: Any, messages: Messages, template_kwargs: Mapping[str, Any] | None = None) -> list[int]:
     """What the model is given: the tokenizer's own template up to where the answer begins, with nothing added.
 
     Raises `InputError` where a message holds the text of a control token, which would be read as one.
@@ -25,7 +74,9 @@ def prompt_ids(tokenizer: Any, messages: Messages) -> list[int]:
         for token in control:
             if token in message["content"]:
                 raise InputError(f"the text {token} is a control token of this model; write it another way")
-    text = tokenizer.apply_chat_template([dict(m) for m in messages], tokenize=False, add_generation_prompt=True)
+    text = tokenizer.apply_chat_template(
+        [dict(m) for m in messages], tokenize=False, add_generation_prompt=True, **(template_kwargs or {})
+    )
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
 
@@ -34,70 +85,64 @@ def answer(
     model: Any,
     tokenizer: Any,
     messages: Messages,
-    stop_ids: Sequence[int],
+    stop_tokens: Mapping[str, int],
     max_new_tokens: int,
     temperature: float = 0.0,
+    template_kwargs: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
     """The answer to a conversation, in pieces of whole characters, as they come.
 
-    Greedy at temperature 0, otherwise drawn with torch's generator. Raises `InputError` where the conversation does
-    not fit into the model.
+    `stop_tokens` are the texts on which it ends, with the id of their last token; none is part of it. Greedy at
+    temperature 0, otherwise drawn with torch's generator. Raises `InputError` where the conversation does not fit into
+    the model.
     """
-    ids: list[int] = []
+    said = _Answer(tokenizer, _Stops.of(tokenizer, stop_tokens))
     shown = ""
-    stopped = False
-    for (token,) in _tokens(model, [prompt_ids(tokenizer, messages)], stop_ids, max_new_tokens, temperature):
-        if token is None:
-            stopped = True
-            break
-        ids.append(token)
-        whole = _text(tokenizer, ids).rstrip(HALF)
+    prompt = prompt_ids(tokenizer, messages, template_kwargs)
+    for _ in _write(model, [said], [prompt], max_new_tokens, temperature):
+        whole = said.certain
         if len(whole) > len(shown) and whole.startswith(shown):
             yield whole[len(shown) :]
             shown = whole
-    rest = _text(tokenizer, ids) if stopped else _text(tokenizer, ids).rstrip(HALF)
+    rest = said.text if said.ended else said.text.rstrip(HALF)
     if rest.startswith(shown) and rest != shown:
         yield rest[len(shown) :]
 
 
 def answers(
-    model: Any, tokenizer: Any, conversations: Sequence[Messages], stop_ids: Sequence[int], max_new_tokens: int
+    model: Any,
+    tokenizer: Any,
+    conversations: Sequence[Messages],
+    stop_tokens: Mapping[str, int],
+    max_new_tokens: int,
+    template_kwargs: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """The greedy answer to each conversation, in order."""
-    prompts = [prompt_ids(tokenizer, messages) for messages in conversations]
+    stops = _Stops.of(tokenizer, stop_tokens)
+    prompts = [prompt_ids(tokenizer, messages, template_kwargs) for messages in conversations]
+    said = [_Answer(tokenizer, stops) for _ in prompts]
     by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    texts = [""] * len(prompts)
     for start in range(0, len(prompts), BATCH):
         chosen = by_length[start : start + BATCH]
-        written: list[list[int]] = [[] for _ in chosen]
-        for tokens in _tokens(model, [prompts[index] for index in chosen], stop_ids, max_new_tokens, 0.0):
-            for ids, token in zip(written, tokens, strict=True):
-                if token is not None:
-                    ids.append(token)
-        for index, ids in zip(chosen, written, strict=True):
-            texts[index] = _text(tokenizer, ids).rstrip(HALF)
-    return texts
+        together = [said[index] for index in chosen], [prompts[index] for index in chosen]
+        for _ in _write(model, *together, max_new_tokens, 0.0):
+            pass
+    return [one.text.rstrip(HALF) for one in said]
 
 
-def _text(tokenizer: Any, ids: Sequence[int]) -> str:
-    text: str = tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return text
-
-
-def _tokens(
-    model: Any, prompts: Sequence[list[int]], stop_ids: Sequence[int], max_new_tokens: int, temperature: float
-) -> Iterator[list[int | None]]:
-    """Step by step the next token of each prompt; None from where it has stopped. Prompts are padded on the left."""
+def _write(
+    model: Any, said: Sequence[_Answer], prompts: Sequence[list[int]], max_new_tokens: int, temperature: float
+) -> Iterator[None]:
+    """Add to the answer to each prompt, a token at each step. Prompts are padded on the left."""
     room = _room(model, max(len(prompt) for prompt in prompts))
     ids_BT, mask_BT = _padded(prompts, model.device)
-    finished = [False] * len(prompts)
     cache: Any = None
     for _ in range(min(max_new_tokens, room)):
         next_B, cache = _forward(model, ids_BT, mask_BT, cache, temperature)
-        tokens = next_B.tolist()
-        finished = [done or token in stop_ids for done, token in zip(finished, tokens, strict=True)]
-        yield [None if done else token for done, token in zip(finished, tokens, strict=True)]
-        if all(finished):
+        for one, token in zip(said, next_B.tolist(), strict=True):
+            one.add(token)
+        yield
+        if all(one.ended for one in said):
             return
         ids_BT = next_B[:, None]
         mask_BT = torch.nn.functional.pad(mask_BT, (0, 1), value=1)

@@ -13,7 +13,7 @@ import torch
 from dataforge.errors import AdapterError, BaseModelError, BuildError
 from dataforge.seeds import draw
 from dataforge.shards import Build, sha256_of
-from trainkit import adapters, objectives, outcome, plan
+from trainkit import adapters, new_tokens, objectives, outcome, plan
 from trainkit.checkpoint import Checkpoint, Checkpoints, Position, restore_random_states
 from trainkit.config import Train
 from trainkit.data import Windows, micro_batch
@@ -42,7 +42,7 @@ def train(settings: Train, build: Build, base: str, base_name: str, out: Path, s
     device = pick_device()
     precision = pick_precision(settings.precision, device)
     fingerprint = base_fingerprint(folder)
-    _check_start(settings, base_name, fingerprint)
+    _check_start(settings, build, base_name, fingerprint)
     run = _run_hash(settings, build, fingerprint, precision, seed)
     progress = Progress(0)
     finished = outcome.find(out, run, out / "adapter")
@@ -51,8 +51,8 @@ def train(settings: Train, build: Build, base: str, base_name: str, out: Path, s
         return finished
     checkpoints = Checkpoints(out / "checkpoints", run, settings.keep)
     start = _start(out, run, checkpoints, progress)
-    model, tokenizer = load_base(folder, precision, device, packed=True)
-    loop = _loop(settings, build, model, device, seed, start, checkpoints, out)
+    model, tokenizer = load_base(folder, precision, device, packed=True, added=build.manifest.tokenizer.new_tokens)
+    loop = _loop(settings, build, model, tokenizer, device, seed, start, checkpoints, out)
     try:
         with interruptible() as interrupt:
             loop.run(interrupt)
@@ -73,10 +73,12 @@ def _check(settings: Train, build: Build, folder: str, base_name: str) -> None:
     check_build(build, folder, base_name)
 
 
-def _check_start(settings: Train, base_name: str, fingerprint: str) -> None:
+def _check_start(settings: Train, build: Build, base_name: str, fingerprint: str) -> None:
     if settings.init_from is None:
         return
-    adapters.check_base(settings.init_from, adapters.read_card(settings.init_from), base_name, fingerprint)
+    card = adapters.read_card(settings.init_from)
+    adapters.check_base(settings.init_from, card, base_name, fingerprint)
+    adapters.check_new_tokens(settings.init_from, card, build.folder, build.manifest.tokenizer.new_tokens)
     if not (settings.init_from / adapters.WEIGHTS).is_file():
         raise AdapterError(f"{settings.init_from}: {adapters.WEIGHTS} is missing; train it again")
 
@@ -113,6 +115,7 @@ def _loop(
     settings: Train,
     build: Build,
     model: Any,
+    tokenizer: Any,
     device: torch.device,
     seed: int,
     start: Checkpoint | None,
@@ -122,7 +125,9 @@ def _loop(
     train_windows, eval_windows = Windows(build, "train"), Windows(build, "eval")
     _check_windows(build, train_windows, eval_windows, model)
     torch.manual_seed(draw(seed, "adapter") >> 1)
-    adapted = adapters.attach(model, settings.adapter)
+    tokens = build.manifest.tokenizer
+    adapted = adapters.attach(model, settings.adapter, list(tokens.new_tokens.values()))
+    new_tokens.start_stops(adapted, tokens.stop_tokens.values(), tokenizer.eos_token_id)
     if settings.init_from is not None:
         adapters.fill(adapted, settings.adapter, settings.init_from)
     policy = Policy(adapted)
@@ -166,7 +171,9 @@ def _card(settings: Train, build: Build, base_name: str, fingerprint: str) -> ad
         base_fingerprint=fingerprint,
         build_digest=build.manifest.digest,
         template_sha256=build.manifest.template.sha256,
+        template_kwargs=build.manifest.template.kwargs,
         stop_tokens=build.manifest.tokenizer.stop_tokens,
+        new_tokens=build.manifest.tokenizer.new_tokens,
         train=settings.model_dump(mode="json", exclude={"data", "init_from"}),
     )
 

@@ -49,8 +49,15 @@ def random_windows(count: int, seed: int, name: str) -> list[Window]:
     ]
 
 
-def write_build(folder: Path, base: Path, train: list[Window], held_out: list[Window]) -> Build:
-    """Write and open a build for a base model."""
+def write_build(
+    folder: Path,
+    base: Path,
+    train: list[Window],
+    held_out: list[Window],
+    new_tokens: dict[str, int] | None = None,
+    stop_tokens: dict[str, int] | None = None,
+) -> Build:
+    """Write and open a build for a base model, to whose tokens it may have added some."""
     template = (base / "chat_template.jinja").read_text(encoding="utf-8")
     splits: list[tuple[Any, list[Window]]] = [("train", train), ("eval", held_out)]
     entries = [write_chat_shard(folder, f"{split}-00000", split, windows) for split, windows in splits if windows]
@@ -71,7 +78,8 @@ def write_build(folder: Path, base: Path, train: list[Window], held_out: list[Wi
                 name="tiny",
                 sha256=tokenizer_sha256((base / "tokenizer.json").read_bytes()),
                 vocabulary=300,
-                stop_tokens={"<|im_end|>": 2},
+                stop_tokens=stop_tokens or {"<|im_end|>": 2},
+                new_tokens=new_tokens or {},
             ),
             seed=7,
             window=80,

@@ -27,6 +27,14 @@ def test_warm_up_rises_in_equal_steps_to_the_full_rate() -> None:
     assert rates[5:] == pytest.approx([1 - k / 16 for k in range(1, 16)])
 
 
+def test_wsd_rises_stays_and_falls_over_its_last_steps() -> None:
+    settings = Train(base="b", schedule="wsd", warmup=0.2, decay=0.3, learning_rate=1.0)
+    rates = [learning_rate(settings, step, 10) for step in range(10)]
+    assert rates == pytest.approx([1 / 3, 2 / 3, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
+    never = Train(base="b", schedule="wsd", warmup=0.0, decay=0.0, learning_rate=1.0)
+    assert [learning_rate(never, step, 3) for step in range(3)] == [1, 1, 1]
+
+
 def test_warm_up_all_the_way_never_falls() -> None:
     settings = Train(base="b", warmup=1.0, learning_rate=1.0)
     rates = [learning_rate(settings, step, 4) for step in range(4)]

@@ -20,4 +20,5 @@ def loss(policy: Policy, batch: MicroBatch) -> tuple[torch.Tensor, int]:
     # A token is predicted from the one before it; batch.trained_P never holds the first token of a document.
     before_PD = hidden_TD.index_select(0, batch.trained_P - 1)
     targets_P = batch.input_ids_T.index_select(0, batch.trained_P)
-    return linear_cross_entropy(before_PD, policy.head_VD, targets_P, policy.head_bias_V), len(targets_P)
+    loss = linear_cross_entropy(before_PD, policy.head_VD, targets_P, policy.head_bias_V, rows=policy.head_rows)
+    return loss, len(targets_P)
