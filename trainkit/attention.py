@@ -11,6 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from dataforge.errors import BaseModelError
+from trainkit import varlen
 
 NAME = "documents"
 
@@ -23,15 +24,17 @@ def document_attention(
     attention_mask: torch.Tensor | None,
     *,
     cu_seqlens: torch.Tensor | None = None,
+    cu_seqlens_on_device: torch.Tensor | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """One product per document; the result is (B, T, H, K).
+    """One product per document, or one kernel for all of them where there is one; the result is (B, T, H, K).
 
-    `cu_seqlens` (documents + 1,) holds where documents begin in each row, then T, and lies on the host. H heads of
-    queries share G heads of keys and values. Raises `BaseModelError` for a model whose attention needs more.
+    `cu_seqlens` (documents + 1,) holds where documents begin in each row, then T, and lies on the host;
+    `cu_seqlens_on_device` is the same beside the queries. H heads of queries share G heads of keys and values. Raises
+    `BaseModelError` for a model whose attention needs more.
     """
     unknown = [name for name in ("softcap", "s_aux", "position_bias") if others.get(name) is not None]
     if unknown:
@@ -43,6 +46,13 @@ def document_attention(
             f"{type(module).__name__} does not pass document boundaries to its attention, so documents of a packed "
             "window would see each other; take another base model"
         )
+    if cu_seqlens_on_device is not None and varlen.fits(query_BHTK, dropout):
+        query_THK, key_TGK, value_TGK = (row[0].transpose(0, 1) for row in (query_BHTK, key_BGTK, value_BGTK))
+        longest = int(cu_seqlens.diff().max())
+        output_THK = varlen.attention(
+            query_THK, key_TGK, value_TGK, cu_seqlens_on_device, longest, scaling, sliding_window
+        )
+        return output_THK[None], None
     lengths = cu_seqlens.diff().tolist()
     parts = zip(*(torch.split(row, lengths, dim=2) for row in (query_BHTK, key_BGTK, value_BGTK)), strict=True)
     outputs = [

@@ -1,4 +1,6 @@
-"""Where a run can go on from: adapter masters, optimizer moments, position and random states.
+"""Where a run can go on from: adapter masters, optimizer moments and position.
+
+There are no random states in it: what is random in a step is drawn from the step's own seed.
 
     checkpoints/step-00000050/state.safetensors    tensors
     checkpoints/step-00000050/state.json           everything else, and the SHA-256 of the tensors
@@ -45,6 +47,10 @@ class Position(BaseModel):
     evaluated_at: int | None = None
     """The step of the last evaluation."""
     best_eval_loss: float | None = None
+    best_step: int | None = None
+    """After which the eval loss was lowest."""
+    highest_first_loss: float | None = None
+    """Per trained token, of the first steps."""
     evaluations_without_gain: int = 0
 
 
@@ -74,11 +80,11 @@ class Checkpoints:
         self._keep = keep
 
     def save(self, position: Position, tensors: dict[str, torch.Tensor]) -> Path:
-        """Write a checkpoint whole, then delete the oldest beyond those that are kept.
+        """Write a checkpoint whole, then delete the oldest beyond those that are kept, but never the best.
 
         Raises `TrainingError` where it cannot be written.
         """
-        folder = self._folder / f"step-{position.step:08d}"
+        folder = self._place(position.step)
         try:
             with replaced_folder(folder) as temporary:
                 path = temporary / TENSORS
@@ -91,8 +97,19 @@ class Checkpoints:
                 "command again, which goes on from the last checkpoint"
             ) from None
         for old in self._all()[: -self._keep]:
-            shutil.rmtree(old)
+            if old != self._place(position.best_step):
+                shutil.rmtree(old)
         return folder
+
+    def at(self, step: int) -> Checkpoint:
+        """The checkpoint of one step.
+
+        Raises `TrainingError` where it is missing or damaged.
+        """
+        return self._read(self._place(step))
+
+    def _place(self, step: int | None) -> Path:
+        return self._folder / f"step-{step or 0:08d}"
 
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint of this run, or None where there is none.
@@ -102,10 +119,12 @@ class Checkpoints:
         found = self._all()
         if not found:
             return None
-        folder = found[-1]
-        state = _read(folder)
-        if state.run != self._run:
+        if _read(found[-1]).run != self._run:
             return None
+        return self._read(found[-1])
+
+    def _read(self, folder: Path) -> Checkpoint:
+        state = _read(folder)
         if sha256_of(folder / TENSORS) != state.tensors_sha256:
             raise TrainingError(f"{folder}: the checkpoint is damaged; delete it to go on from the one before it")
         return Checkpoint(state.position, load_file(folder / TENSORS))
@@ -128,18 +147,3 @@ def _read(folder: Path) -> _State:
         return _State.model_validate_json((folder / STATE).read_bytes())
     except (OSError, ValidationError):
         raise TrainingError(f"{folder}: not a checkpoint of this version, or damaged; delete it") from None
-
-
-def random_states(device: torch.device) -> dict[str, torch.Tensor]:
-    """The states of torch's generators that a training step draws from."""
-    states = {"random/cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["random/cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def restore_random_states(tensors: dict[str, torch.Tensor], device: torch.device) -> None:
-    """Set torch's generators back to the states of a checkpoint."""
-    torch.set_rng_state(tensors["random/cpu"])
-    if device.type == "cuda" and "random/cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random/cuda"], device)

@@ -50,7 +50,10 @@ class Train(Settings):
     tokens: Count | None = None
     """Tokens to go through, instead of epochs."""
     tokens_per_step: Count = 4096
-    """The most tokens of one optimizer step, unless a single window is longer."""
+    """The most tokens of one optimizer step, over all processes, unless a single window is longer."""
+    tokens_per_micro_batch: Literal["auto"] | Count = "auto"
+    """The most tokens that a process computes at one time, unless a single window is longer; `auto` is one window on a
+    CPU, else 8192 tokens. It changes no result beyond rounding."""
     learning_rate: Rate = 2.0e-4
     """The highest learning rate."""
     schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
@@ -63,8 +66,12 @@ class Train(Settings):
     """Decoupled decay of the adapter's weights."""
     clip: Rate | None = 1.0
     """The largest global norm of the gradient; null does not clip."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """What the model computes in; `auto` is bf16 where the device is fast at it, else fp32."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """What the model computes in; `auto` is bf16 where the device is fast at it, else fp16 on a GPU, else fp32. The
+    adapter's weights are kept in fp32 in any case; fp16 scales its gradients."""
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    """How several processes share a base: each has its own (`ddp`), or each has a part (`fsdp`); `auto` is `fsdp` where
+    the base would fill a GPU."""
     memory: Literal["auto"] = "auto"
     """GB the planner may use."""
     eval_every: Count = 50
@@ -72,11 +79,16 @@ class Train(Settings):
     save_every: Count = 50
     """Optimizer steps between checkpoints."""
     keep: Count = 2
-    """Checkpoints that are kept."""
+    """The newest checkpoints that are kept; the one with the lowest eval loss is kept besides."""
+    adapter_from: Literal["auto", "last", "best"] = "auto"
+    """Whether the adapter is that of the last step or that with the lowest eval loss; `auto` is `best` where
+    `early_stop` is set, else `last`."""
     log_every: Count = 1
     """Optimizer steps to a line of metrics.jsonl."""
     early_stop: Count | None = None
     """Evaluations in a row without a lower eval loss after which training ends."""
+    max_loss_jump: Annotated[float, Field(strict=True, gt=1, allow_inf_nan=False)] | None = 3.0
+    """Training stops where the loss of a step is this many times the highest of the first 10 steps; null does not."""
     report_to: list[str] = Field(default_factory=list)
     """Trackers to report to."""
 
@@ -96,13 +108,6 @@ class Train(Settings):
         if name not in objectives.names():
             raise ValueError(f"unknown objective {name!r}; {did_you_mean(name, objectives.names())}")
         return name
-
-    @field_validator("precision", mode="before")
-    @classmethod
-    def _no_gradient_scaler(cls, value: Any) -> Any:
-        if value == "fp16":
-            raise ValueError("fp16 is not possible here: there is no gradient scaler; say auto, bf16 or fp32")
-        return value
 
     @field_validator("memory", mode="before")
     @classmethod

@@ -20,6 +20,8 @@ class MicroBatch:
     """Positions, starting at 0 in each document."""
     cu_seqlens: torch.Tensor
     """(documents + 1,) where documents begin, then T; on the host."""
+    cu_seqlens_on_device: torch.Tensor
+    """The same, for kernels."""
     trained_P: torch.Tensor
     """Places in the row of the tokens whose prediction is trained; each has a token before it in its document."""
     record_ids: tuple[str, ...]
@@ -73,10 +75,12 @@ def micro_batch(windows: Sequence[Window], device: torch.device) -> MicroBatch:
     ids = np.concatenate([window.input_ids for window in windows]).astype(np.int64)
     trained = np.concatenate([trained_places(window) + offset for window, offset in zip(windows, offsets, strict=True)])
     positions = np.arange(len(ids)) - np.repeat(_starts(lengths), lengths)
+    cu_seqlens = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
     return MicroBatch(
         input_ids_T=torch.from_numpy(ids).to(device),
         position_ids_T=torch.from_numpy(positions).to(device),
-        cu_seqlens=torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)),
+        cu_seqlens=cu_seqlens,
+        cu_seqlens_on_device=cu_seqlens.to(device),
         trained_P=torch.from_numpy(trained).to(device),
         record_ids=tuple(record for window in windows for record in window.record_ids),
     )

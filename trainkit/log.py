@@ -44,8 +44,9 @@ def _upto(line: bytes, step: int) -> bool:
 class Progress:
     """Where a run is: one rewritten line on a terminal, a line now and then elsewhere."""
 
-    def __init__(self, steps: int, stream: TextIO | None = None) -> None:
+    def __init__(self, steps: int, stream: TextIO | None = None, *, silent: bool = False) -> None:
         self._steps = steps
+        self._silent = silent
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()
         self._shown = -float("inf")
@@ -55,7 +56,7 @@ class Progress:
         """Say how far the run is; `rates` are tokens and trained tokens per second."""
         now = time.monotonic()
         pause = REWRITE_SECONDS if self._terminal else QUIET_SECONDS
-        if now - self._shown < pause and step < self._steps:
+        if self._silent or (now - self._shown < pause and step < self._steps):
             return
         self._shown = now
         text = (
@@ -71,6 +72,8 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line of its own."""
+        if self._silent:
+            return
         self.close()
         self._stream.write(f"{text}\n")
         self._stream.flush()

@@ -2,23 +2,32 @@
 
 import math
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
-from dataforge.errors import TrainingError
-from trainkit.checkpoint import Checkpoints, Position, random_states
+from dataforge.seeds import draw
+from trainkit import faults
+from trainkit.checkpoint import Checkpoints, Position
 from trainkit.config import Train
 from trainkit.data import MicroBatch, Windows, micro_batch
 from trainkit.interrupt import Interrupt, Interrupted
 from trainkit.log import Metrics, Progress
 from trainkit.objectives import Objective
 from trainkit.optimizer import Optimizer
-from trainkit.plan import Step
+from trainkit.plan import Step, shares
 from trainkit.policy import Policy
+from trainkit.processes import Processes
 
-NAMED_RECORDS = 8
+FIRST_STEPS = 10
+"""Steps whose highest loss is what a later jump is measured with."""
+MICRO_BATCH_TOKENS = 8192
+"""On an accelerator, which is idle in part with fewer."""
+LOWEST_LOSS_SCALE = 1.0
+LOOK_AT_RECORDS = "look at these with `forge preview`, or lower train.learning_rate"
 
 
 @dataclass
@@ -32,23 +41,31 @@ class Loop:
     plan: list[Step]
     train_windows: Windows
     eval_windows: Windows
+    seed: int
     device: torch.device
+    precision: torch.dtype
+    processes: Processes
+    sharded: bool
+    """Whether the base is spread over the processes, so that all must compute as often as the others."""
     position: Position
     checkpoints: Checkpoints
-    metrics: Metrics
+    metrics: Metrics | None
+    """None where another process writes them."""
     progress: Progress
     saved_at: int
 
     def run(self, interrupt: Interrupt) -> None:
         """Train to the end, from wherever `position` is.
 
-        Raises `Interrupted` when asked to stop, after saving, and `TrainingError` where a loss is not finite.
+        Raises `Interrupted` when asked to stop, after saving, and `TrainingError` where a loss is not finite or jumps,
+        memory is short, or another process has ended.
         """
         while True:
             if self._due(self.settings.eval_every) and self.position.evaluated_at != self.position.step:
                 self._evaluate(interrupt)
-            if self._due(self.settings.save_every) and self.saved_at != self.position.step:
-                self._save(random_states(self.device))
+            best = self.position.step > 0 and self.position.best_step == self.position.step
+            if (best or self._due(self.settings.save_every)) and self.saved_at != self.position.step:
+                self._save()
             if self._finished():
                 return
             self._step(interrupt)
@@ -62,46 +79,95 @@ class Loop:
         step = self.position.step
         return self._finished() or (step > 0 and step % every == 0)
 
+    def _micro_batches(self, windows: Windows, chosen: Sequence[int]) -> Iterator[tuple[tuple[int, ...], float]]:
+        """The windows that this process computes at one time, and the weight that their loss has."""
+        parts = shares(chosen, windows.tokens_W.tolist(), self._micro_batch_tokens, self.processes.count)
+        mine = parts[self.processes.rank]
+        yield from ((group, 1.0) for group in mine)
+        if self.sharded:
+            # Layers are gathered from all processes, so none may compute less often than the others.
+            most = max(len(part) for part in parts)
+            yield from (((chosen[0],), 0.0) for _ in range(most - len(mine)))
+
+    @property
+    def _micro_batch_tokens(self) -> int | None:
+        setting = self.settings.tokens_per_micro_batch
+        if setting != "auto":
+            return setting
+        return None if self.device.type == "cpu" else MICRO_BATCH_TOKENS
+
     def _step(self, interrupt: Interrupt) -> None:
-        before = random_states(self.device)
         started = time.perf_counter()
         step = self.plan[self.position.step]
-        losses: list[torch.Tensor] = []
+        losses: dict[tuple[int, ...], torch.Tensor] = {}
         self.policy.model.train()
-        for window in step.windows:
-            if interrupt.requested:
-                self._leave(before)
-            batch = self._batch(self.train_windows, window)
-            summed, _ = self.objective.loss(self.policy, batch)
-            # The whole step's count: the mean is over its trained tokens, however they are split.
-            (summed / step.trained_tokens).backward()  # type: ignore[no-untyped-call]
-            self.optimizer.collect()
-            losses.append(summed.detach())
-        loss = self._finite_sum(step, losses)
+        for group, weight in self._micro_batches(self.train_windows, step.windows):
+            if interrupt.requested and self.processes.alone:
+                self._leave()
+            # Dropout is drawn by the step and the windows, whichever process has them and however often it is done.
+            torch.manual_seed(draw(self.seed, "dropout", str(self.position.step), *map(str, group)) >> 1)
+            with self._watched(self.train_windows, group):
+                summed, _ = self.objective.loss(self.policy, self._batch(self.train_windows, group))
+                # The whole step's count: the mean is over its trained tokens, however they are split.
+                self.optimizer.backward(summed * (weight / step.trained_tokens))
+            if weight:
+                losses[group] = summed.detach()
+        loss, asked = self._summed(losses, interrupt)
+        self._check_jump(step, loss / step.trained_tokens)
+        self.optimizer.add_up(self.processes)
         norm = self.optimizer.clip()
-        if not math.isfinite(norm):
-            self._refuse(f"the gradient's norm is {norm}", step.windows)
+        self._check_norm(step, norm)
         rate = self.optimizer.step(self.position.step)
         self._account(step, loss, time.perf_counter() - started)
         self._report(step, rate, norm)
+        if asked and not self.processes.alone:
+            self._leave()
 
-    def _batch(self, windows: Windows, index: int) -> MicroBatch:
-        return self.objective.prepare(self.policy, micro_batch([windows[index]], self.device))
+    @contextmanager
+    def _watched(self, windows: Windows, group: tuple[int, ...]) -> Iterator[None]:
+        tokens = int(windows.tokens_W[list(group)].sum())
+        with (
+            self.processes.watched(),
+            faults.memory_advice(self.settings, len(group), tokens, self.precision, self.processes.count),
+        ):
+            yield
 
-    def _finite_sum(self, step: Step, losses: list[torch.Tensor]) -> float:
-        values = torch.stack(losses).tolist()
-        wrong = [window for window, value in zip(step.windows, values, strict=True) if not math.isfinite(value)]
-        if wrong:
-            self._refuse("the loss is not a finite number", wrong)
-        return math.fsum(values)
+    def _batch(self, windows: Windows, group: tuple[int, ...]) -> MicroBatch:
+        return self.objective.prepare(self.policy, micro_batch([windows[index] for index in group], self.device))
 
-    def _refuse(self, what: str, windows: tuple[int, ...] | list[int]) -> NoReturn:
+    def _summed(self, losses: dict[tuple[int, ...], torch.Tensor], interrupt: Interrupt) -> tuple[float, bool]:
+        """The loss summed over all processes, and whether one of them is asked to stop."""
+        values = torch.stack(list(losses.values())).tolist() if losses else []
+        loss, asked = self.processes.sum([math.fsum(values), float(interrupt.requested)])
+        if not math.isfinite(loss):
+            pairs = zip(losses, values, strict=True)
+            mine = [window for group, value in pairs if not math.isfinite(value) for window in group]
+            wrong = [window for theirs in self.processes.gather(mine) for window in theirs]
+            self._refuse("the loss is not a finite number", wrong, LOOK_AT_RECORDS)
+        return loss, asked > 0
+
+    def _check_jump(self, step: Step, loss: float) -> None:
+        position, limit = self.position, self.settings.max_loss_jump
+        highest = position.highest_first_loss
+        if highest is None or position.step < FIRST_STEPS:
+            position.highest_first_loss = loss if highest is None else max(highest, loss)
+        elif limit is not None and loss > limit * highest:
+            what = (
+                f"the loss jumps to {loss:.3f}, {loss / highest:.1f} times the highest of the first {FIRST_STEPS} steps"
+            )
+            self._refuse(what, step.windows, f"{LOOK_AT_RECORDS}, or raise train.max_loss_jump to go on")
+
+    def _check_norm(self, step: Step, norm: float) -> None:
+        if math.isfinite(norm):
+            return
+        if not self.optimizer.scales:
+            self._refuse(f"the gradient's norm is {norm}", step.windows, LOOK_AT_RECORDS)
+        if self.optimizer.loss_scale < LOWEST_LOSS_SCALE:
+            self._refuse("the gradient is not finite in fp16", step.windows, "say `train.precision: bf16` or `fp32`")
+
+    def _refuse(self, what: str, windows: Sequence[int], way_out: str) -> NoReturn:
         records = [record for window in windows for record in self.train_windows[window].record_ids]
-        more = f" and {len(records) - NAMED_RECORDS} more" if len(records) > NAMED_RECORDS else ""
-        raise TrainingError(
-            f"step {self.position.step + 1}: {what}, with records {', '.join(records[:NAMED_RECORDS])}{more}; look at "
-            "these with `forge preview`, or lower train.learning_rate"
-        )
+        raise faults.refused(self.position.step + 1, what, records, way_out)
 
     def _account(self, step: Step, loss: float, seconds: float) -> None:
         position = self.position
@@ -120,7 +186,7 @@ class Loop:
         position.train_loss = position.unlogged_loss / position.unlogged_trained
         speed = position.unlogged_tokens / position.unlogged_seconds
         trained_speed = position.unlogged_trained / position.unlogged_seconds
-        self.metrics.write(
+        self._log(
             step=position.step,
             epoch=step.epoch + 1,
             loss=position.train_loss,
@@ -142,29 +208,39 @@ class Loop:
             position.evaluated_at = position.step
             return
         self.policy.model.eval()
-        summed, trained = 0.0, 0
-        for index in range(len(self.eval_windows)):
-            if interrupt.requested:
-                self._leave(random_states(self.device))
-            loss, count = self.objective.loss(self.policy, self._batch(self.eval_windows, index))
-            summed += float(loss)
-            trained += count
-        position.eval_loss = summed / trained
+        position.eval_loss = self._eval_loss(interrupt)
         position.evaluated_at = position.step
         better = position.best_eval_loss is None or position.eval_loss < position.best_eval_loss
-        position.best_eval_loss = position.eval_loss if better else position.best_eval_loss
+        if better:
+            position.best_eval_loss, position.best_step = position.eval_loss, position.step
         position.evaluations_without_gain = 0 if better else position.evaluations_without_gain + 1
         epoch = self.plan[position.step - 1].epoch + 1
-        self.metrics.write(
-            step=position.step, epoch=epoch, eval_loss=position.eval_loss, seconds=round(position.seconds, 3)
-        )
+        self._log(step=position.step, epoch=epoch, eval_loss=position.eval_loss, seconds=round(position.seconds, 3))
         self.progress.say(f"step {position.step}/{len(self.plan)}  eval loss {position.eval_loss:.4f}")
 
-    def _save(self, states: dict[str, torch.Tensor]) -> None:
-        self.checkpoints.save(self.position, {**self.optimizer.tensors(), **states})
+    def _eval_loss(self, interrupt: Interrupt) -> float:
+        """Per trained token of the whole eval split."""
+        summed, trained = 0.0, 0
+        for group, weight in self._micro_batches(self.eval_windows, range(len(self.eval_windows))):
+            if interrupt.requested and self.processes.alone:
+                self._leave()
+            with self._watched(self.eval_windows, group):
+                loss, count = self.objective.loss(self.policy, self._batch(self.eval_windows, group))
+            summed += weight * float(loss)
+            trained += round(weight) * count
+        summed, trained_tokens = self.processes.sum([summed, trained])
+        return summed / trained_tokens
+
+    def _log(self, **values: Any) -> None:
+        if self.metrics is not None:
+            self.metrics.write(**values)
+
+    def _save(self) -> None:
+        if self.processes.first:
+            self.checkpoints.save(self.position, self.optimizer.tensors())
         self.saved_at = self.position.step
 
-    def _leave(self, states: dict[str, torch.Tensor]) -> NoReturn:
+    def _leave(self) -> NoReturn:
         self.optimizer.discard()
-        self._save(states)
+        self._save()
         raise Interrupted(f"stopped after step {self.position.step} of {len(self.plan)}, which is saved")

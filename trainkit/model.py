@@ -27,6 +27,7 @@ COSMETIC_KEYS = {
     "transformers_version",
     "use_cache",
 }
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 SAMPLED_BYTES = 256
 """Bytes of each tensor that go into a fingerprint."""
 
@@ -36,11 +37,13 @@ def pick_device() -> torch.device:
     return torch.accelerator.current_accelerator() or torch.device("cpu")
 
 
-def pick_precision(setting: Literal["auto", "bf16", "fp32"], device: torch.device) -> torch.dtype:
-    """What to compute in; `auto` is bf16 where the device has instructions for it, else fp32."""
-    if setting == "auto":
-        return torch.bfloat16 if _fast_in_bf16(device) else torch.float32
-    return torch.bfloat16 if setting == "bf16" else torch.float32
+def pick_precision(setting: Literal["auto", "bf16", "fp16", "fp32"], device: torch.device) -> torch.dtype:
+    """What to compute in; `auto` is bf16 where the device has instructions for it, else fp16 on a GPU, else fp32."""
+    if setting != "auto":
+        return PRECISIONS[setting]
+    if _fast_in_bf16(device):
+        return torch.bfloat16
+    return torch.float16 if device.type == "cuda" else torch.float32
 
 
 def _fast_in_bf16(device: torch.device) -> bool:
@@ -111,6 +114,11 @@ def load_base(
     tokenizer = load_tokenizer(base)
     new_tokens.add(model, tokenizer, added or {}, base)
     return model.to(device).requires_grad_(False).eval(), tokenizer
+
+
+def weights_size(folder: str) -> int:
+    """The bytes of a base model's weights as they are stored."""
+    return sum(path.stat().st_size for path in Path(folder).glob("*.safetensors"))
 
 
 def base_fingerprint(base: str) -> str:

@@ -5,10 +5,14 @@ import math
 import torch
 
 from trainkit.config import Train
+from trainkit.processes import Processes
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 MOMENTS = ("exp_avg", "exp_avg_sq")
+STEPS = "adam_steps"
+SCALE = "loss_scale"
+SCALER_STATE = ("scale", "_growth_tracker")
 
 
 def learning_rate(settings: Train, step: int, steps: int) -> float:
@@ -35,7 +39,9 @@ def learning_rate(settings: Train, step: int, steps: int) -> float:
 class Optimizer:
     """AdamW with decoupled decay (Loshchilov and Hutter, 2019) and clipping by the global norm.
 
-    Gradients are summed, and weights and moments kept, in fp32, whatever the model computes in.
+    Gradients are summed, and weights and moments kept, in fp32, whatever the model computes in. For a model in fp16 the
+    loss is scaled up, so that small gradients do not vanish (Micikevicius et al., 2018); a step in which it was too
+    much is left out, and the scale is halved.
     """
 
     def __init__(self, parameters: dict[str, torch.nn.Parameter], settings: Train, steps: int) -> None:
@@ -51,6 +57,33 @@ class Optimizer:
             weight_decay=settings.weight_decay,
             foreach=True,
         )
+        device = next(iter(parameters.values())).device.type
+        self.scales = any(weight.dtype == torch.float16 for weight in parameters.values())
+        """Whether a gradient that is not finite is part of the work."""
+        self._scaler = torch.amp.GradScaler(device, enabled=self.scales)
+
+    @property
+    def loss_scale(self) -> float:
+        """What the loss is multiplied with."""
+        return float(self._scaler.get_scale())
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradient of a micro-batch's share of the loss (a scalar) to the step's."""
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.collect()
+
+    def add_up(self, processes: Processes) -> None:
+        """Sum the step's gradient over all processes."""
+        if processes.alone:
+            return
+        for master in self.masters.values():
+            if master.grad is None:
+                master.grad = torch.zeros_like(master)
+        gradients = [master.grad for master in self.masters.values() if master.grad is not None]
+        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        processes.add_up(flat)
+        for gradient, part in zip(gradients, torch.split(flat, [each.numel() for each in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
 
     def collect(self) -> None:
         """Add the gradients of one micro-batch to the step's."""
@@ -72,6 +105,7 @@ class Optimizer:
 
     def clip(self) -> float:
         """Clip the step's gradient and return its global norm before that."""
+        self._scaler.unscale_(self._adam)
         limit = math.inf if self._settings.clip is None else self._settings.clip
         return float(torch.nn.utils.clip_grad_norm_(self.masters.values(), limit))
 
@@ -81,7 +115,8 @@ class Optimizer:
         rate = learning_rate(self._settings, step, self._steps)
         for group in self._adam.param_groups:
             group["lr"] = rate
-        self._adam.step()
+        self._scaler.step(self._adam)
+        self._scaler.update()
         self._adam.zero_grad()
         self._copy_masters()
         return rate
@@ -92,16 +127,23 @@ class Optimizer:
         for name, master in self.masters.items():
             state = self._adam.state[master]
             found |= {f"{moment}/{name}": state[moment] for moment in MOMENTS if moment in state}
+            found |= {STEPS: state["step"]} if state else {}
+        if self.scales:
+            scaler = self._scaler.state_dict()
+            found[SCALE] = torch.tensor([scaler[key] for key in SCALER_STATE], dtype=torch.float64)
         return found
 
     @torch.no_grad()
-    def restore(self, tensors: dict[str, torch.Tensor], step: int) -> None:
-        """Go back to where `tensors` were taken, after `step` steps."""
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Go back to where `tensors` were taken."""
         for name, master in self.masters.items():
             master.copy_(tensors[f"master/{name}"])
-            if step:
+            if STEPS in tensors:
                 moments = {moment: tensors[f"{moment}/{name}"].to(master.device) for moment in MOMENTS}
-                self._adam.state[master] = {"step": torch.tensor(float(step)), **moments}
+                self._adam.state[master] = {"step": tensors[STEPS].clone(), **moments}
+        if SCALE in tensors:
+            state = dict(zip(SCALER_STATE, tensors[SCALE].tolist(), strict=True))
+            self._scaler.load_state_dict({**self._scaler.state_dict(), **state})
         self._copy_masters()
 
     def _copy_masters(self) -> None:

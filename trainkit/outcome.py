@@ -19,10 +19,12 @@ class Outcome:
     """The adapter's folder."""
     steps: int
     """Optimizer steps taken."""
+    adapter_step: int
+    """The step after which the adapter was as it is written."""
     train_loss: float | None
     """Per trained token, in the last line of metrics."""
     eval_loss: float | None
-    """Per trained token of the eval split, at the end; None where there is no eval split."""
+    """Of the adapter, per trained token of the eval split; None where there is no eval split."""
     tokens_per_second: float
     seconds: float
     """Spent training, without loading, evaluations and checkpoints."""

@@ -63,3 +63,21 @@ def _groups(order: Sequence[int], tokens_W: Sequence[int], limit: int) -> Iterat
         size += int(tokens_W[window])
     if group:
         yield tuple(group)
+
+
+def shares(
+    windows: Sequence[int], tokens_W: Sequence[int], limit: int | None, processes: int
+) -> list[list[tuple[int, ...]]]:
+    """The micro-batches of each process: windows that together hold at most `limit` tokens (None: one window each).
+
+    Every window is in one of them. The longest window goes first, to the process that has the fewest tokens so far
+    (Graham, 1969), and each process keeps its windows in the order of the step.
+    """
+    owners: dict[int, int] = {}
+    loads = [0] * processes
+    for place in sorted(range(len(windows)), key=lambda place: -int(tokens_W[windows[place]])):
+        owner = loads.index(min(loads))
+        owners[place] = owner
+        loads[owner] += int(tokens_W[windows[place]])
+    owned = [[windows[place] for place in range(len(windows)) if owners[place] == rank] for rank in range(processes)]
+    return [list(_groups(mine, tokens_W, limit or 1)) for mine in owned]

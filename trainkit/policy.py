@@ -15,9 +15,13 @@ PROBED_TOKENS = 16
 class Policy:
     """A base model with an adapter in it."""
 
-    def __init__(self, model: Any) -> None:
-        """`model` is a PEFT model whose base was loaded for packed rows."""
+    def __init__(self, model: Any, *, one_kernel: bool = False) -> None:
+        """`model` is a PEFT model whose base was loaded for packed rows.
+
+        With `one_kernel` all documents of a row go through one attention kernel, where there is one that fits.
+        """
         self.model = model
+        self._one_kernel = one_kernel
         self._causal = model.get_base_model()
         self._decoder = self._causal.base_model
         head, self.head_rows = trained_rows(self._causal.get_output_embeddings())
@@ -32,8 +36,17 @@ class Policy:
 
     def hidden_states(self, batch: MicroBatch) -> torch.Tensor:
         """The last layer's normalised output (T, D) for a packed row."""
-        hidden_TD: torch.Tensor = self._decoder(**_arguments(batch)).last_hidden_state[0]
+        hidden_TD: torch.Tensor = self._decoder(**self._arguments(batch)).last_hidden_state[0]
         return hidden_TD
+
+    def _arguments(self, batch: MicroBatch) -> dict[str, Any]:
+        return {
+            "input_ids": batch.input_ids_T[None],
+            "position_ids": batch.position_ids_T[None],
+            "cu_seqlens": batch.cu_seqlens,
+            "cu_seqlens_on_device": batch.cu_seqlens_on_device if self._one_kernel else None,
+            "use_cache": False,
+        }
 
     @torch.no_grad()
     def check_head(self, batch: MicroBatch) -> None:
@@ -42,7 +55,7 @@ class Policy:
         Some models scale or cap their logits; a loss computed from the head alone would be wrong for them.
         """
         batch = _beginning(batch)
-        logits_TV = self._causal(**_arguments(batch)).logits[0].float()
+        logits_TV = self._causal(**self._arguments(batch)).logits[0].float()
         product_TV = head_logits(self.hidden_states(batch), self.head_VD, self.head_bias_V, self.head_rows).float()
         if (logits_TV - product_TV).abs().max() > 0.02 * logits_TV.abs().max():
             kind = self._causal.config.model_type
@@ -52,23 +65,16 @@ class Policy:
             )
 
 
-def _arguments(batch: MicroBatch) -> dict[str, Any]:
-    return {
-        "input_ids": batch.input_ids_T[None],
-        "position_ids": batch.position_ids_T[None],
-        "cu_seqlens": batch.cu_seqlens,
-        "use_cache": False,
-    }
-
-
 def _beginning(batch: MicroBatch) -> MicroBatch:
     """A few tokens, whose logits are small enough to be held."""
     ids_T = batch.input_ids_T[:PROBED_TOKENS]
     count = len(ids_T)
+    cu_seqlens = torch.tensor([0, count], dtype=torch.int32)
     return MicroBatch(
         input_ids_T=ids_T,
         position_ids_T=torch.arange(count, device=ids_T.device),
-        cu_seqlens=torch.tensor([0, count], dtype=torch.int32),
+        cu_seqlens=cu_seqlens,
+        cu_seqlens_on_device=cu_seqlens.to(ids_T.device),
         trained_P=batch.trained_P[:0],
         record_ids=(),
     )

@@ -10,33 +10,65 @@ from typing import Any
 import orjson
 import torch
 
-from dataforge.errors import AdapterError, BaseModelError, BuildError
+from dataforge.errors import AdapterError, BaseModelError, BuildError, TrainingError
 from dataforge.seeds import draw
 from dataforge.shards import Build, sha256_of
-from trainkit import adapters, new_tokens, objectives, outcome, plan
-from trainkit.checkpoint import Checkpoint, Checkpoints, Position, restore_random_states
+from trainkit import adapters, new_tokens, objectives, outcome, plan, sharding, varlen
+from trainkit.checkpoint import Checkpoint, Checkpoints, Position
 from trainkit.config import Train
 from trainkit.data import Windows, micro_batch
 from trainkit.files import sweep
 from trainkit.interrupt import interruptible
 from trainkit.log import Metrics, Progress
 from trainkit.loop import Loop
-from trainkit.model import base_fingerprint, check_build, load_base, local_folder, pick_device, pick_precision
+from trainkit.model import (
+    base_fingerprint,
+    check_build,
+    load_base,
+    local_folder,
+    pick_device,
+    pick_precision,
+    weights_size,
+)
 from trainkit.optimizer import Optimizer
 from trainkit.outcome import Outcome
 from trainkit.policy import Policy
+from trainkit.processes import Processes
 
-INDIFFERENT = {"base", "data", "init_from", "precision", "memory", "save_every", "keep", "log_every", "report_to"}
-"""Settings that do not decide a run's losses, or that are looked at where they do."""
+INDIFFERENT = {
+    "base",
+    "data",
+    "init_from",
+    "keep",
+    "log_every",
+    "max_loss_jump",
+    "memory",
+    "parallel",
+    "precision",
+    "report_to",
+    "save_every",
+    "tokens_per_micro_batch",
+}
+"""Settings that decide no loss beyond rounding, or that are looked at where they do."""
 
 
-def train(settings: Train, build: Build, base: str, base_name: str, out: Path, seed: int) -> Outcome:
+def train(
+    settings: Train,
+    build: Build,
+    base: str,
+    base_name: str,
+    out: Path,
+    seed: int,
+    processes: Processes | None = None,
+) -> Outcome:
     """Train an adapter and write it to `out/adapter`.
 
     `base` is a folder or hub id, `base_name` what the recipe calls it. A run that was stopped goes on from its last
-    checkpoint; one that is finished is not repeated; one whose settings or data have changed starts anew. Raises
+    checkpoint; one that is finished is not repeated; one whose settings or data have changed starts anew. With
+    `processes` this is one of several that train together. Raises
     `Interrupted` on the first SIGINT, after saving, and a `ForgeError` for what the user can mend.
     """
+    processes = processes or Processes()
     folder = str(local_folder(base))
     _check(settings, build, folder, base_name)
     device = pick_device()
@@ -44,26 +76,45 @@ def train(settings: Train, build: Build, base: str, base_name: str, out: Path, s
     fingerprint = base_fingerprint(folder)
     _check_start(settings, build, base_name, fingerprint)
     run = _run_hash(settings, build, fingerprint, precision, seed)
-    progress = Progress(0)
+    progress = Progress(0, silent=not processes.first)
     finished = outcome.find(out, run, out / "adapter")
     if finished is not None:
         progress.say(f"{out / 'adapter'}: trained already with these settings and this data; nothing to do")
         return finished
     checkpoints = Checkpoints(out / "checkpoints", run, settings.keep)
-    start = _start(out, run, checkpoints, progress)
-    model, tokenizer = load_base(folder, precision, device, packed=True, added=build.manifest.tokenizer.new_tokens)
-    loop = _loop(settings, build, model, tokenizer, device, seed, start, checkpoints, out)
+    start = _start(out, run, checkpoints, progress, processes)
+    sharded = sharding.wanted(settings.parallel, weights_size(folder), device, processes)
+    # A base that is to be sharded may not fit into the device before it is.
+    place = torch.device("cpu") if sharded else device
+    model, tokenizer = load_base(folder, precision, place, packed=True, added=build.manifest.tokenizer.new_tokens)
+    loop = _loop(settings, build, model, tokenizer, device, seed, start, checkpoints, out, processes, sharded)
     try:
         with interruptible() as interrupt:
             loop.run(interrupt)
     finally:
-        loop.metrics.close()
+        if loop.metrics is not None:
+            loop.metrics.close()
         loop.progress.close()
+    step, eval_loss = _chosen(settings, loop.position)
+    if step != loop.position.step:
+        loop.optimizer.restore(checkpoints.at(step).tensors)
     card = _card(settings, build, base_name, fingerprint)
-    adapters.save(out / "adapter", loop.policy.model, loop.optimizer.masters, tokenizer, build.manifest, card)
-    done = _outcome(loop.position, out / "adapter", device)
-    outcome.write(out, run, done)
+    done = replace(_outcome(loop.position, out / "adapter", device), adapter_step=step, eval_loss=eval_loss)
+
+    def write() -> None:
+        adapters.save(out / "adapter", loop.policy.model, loop.optimizer.masters, tokenizer, build.manifest, card)
+        outcome.write(out, run, done)
+
+    processes.first_does(write)
     return replace(done, resumed=start is not None)
+
+
+def _chosen(settings: Train, position: Position) -> tuple[int, float | None]:
+    """The step whose adapter is kept, and its eval loss."""
+    best = settings.adapter_from == "best" or (settings.adapter_from == "auto" and settings.early_stop is not None)
+    if best and position.best_step is not None:
+        return position.best_step, position.best_eval_loss
+    return position.step, position.eval_loss
 
 
 def _check(settings: Train, build: Build, folder: str, base_name: str) -> None:
@@ -97,15 +148,29 @@ def _run_hash(settings: Train, build: Build, fingerprint: str, precision: torch.
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _start(out: Path, run: str, checkpoints: Checkpoints, progress: Progress) -> Checkpoint | None:
+def _start(
+    out: Path, run: str, checkpoints: Checkpoints, progress: Progress, processes: Processes
+) -> Checkpoint | None:
     """Where to go on from, after clearing away what belongs to no run any more."""
-    sweep(out)
-    sweep(out / "checkpoints")
-    if checkpoints.other_run() or outcome.other_run(out, run):
-        progress.say(f"{out}: the settings, the data or the base model are not those of the run before; starting anew")
-        (out / outcome.FILE).unlink(missing_ok=True)
-        checkpoints.clear()
+
+    def clear_away() -> None:
+        sweep(out)
+        sweep(out / "checkpoints")
+        if checkpoints.other_run() or outcome.other_run(out, run):
+            progress.say(
+                f"{out}: the settings, the data or the base model are not those of the run before; starting anew"
+            )
+            (out / outcome.FILE).unlink(missing_ok=True)
+            checkpoints.clear()
+
+    processes.first_does(clear_away)
     found = checkpoints.latest()
+    starts = processes.gather((run, found and found.position.step))
+    if starts != [starts[0]] * processes.count:
+        raise TrainingError(
+            f"{out}: the processes do not start from the same place; every machine must see the same recipe, build, "
+            "base and run folder"
+        )
     if found is not None:
         progress.say(f"{out}: going on after step {found.position.step}")
     return found
@@ -121,6 +186,8 @@ def _loop(
     start: Checkpoint | None,
     checkpoints: Checkpoints,
     out: Path,
+    processes: Processes,
+    sharded: bool,
 ) -> Loop:
     train_windows, eval_windows = Windows(build, "train"), Windows(build, "eval")
     _check_windows(build, train_windows, eval_windows, model)
@@ -130,15 +197,19 @@ def _loop(
     new_tokens.start_stops(adapted, tokens.stop_tokens.values(), tokenizer.eos_token_id)
     if settings.init_from is not None:
         adapters.fill(adapted, settings.adapter, settings.init_from)
-    policy = Policy(adapted)
+    if sharded:
+        sharding.shard(adapted, device)
+    kernel_fault = varlen.disagreement(device, adapted.dtype)
+    progress = Progress(0, silent=not processes.first)
+    if kernel_fault is not None:
+        progress.say(f"attention goes document by document: the kernel for all at once is not used ({kernel_fault})")
+    policy = Policy(adapted, one_kernel=kernel_fault is None)
     policy.check_head(micro_batch([train_windows[0]], device))
     steps = plan.steps(settings, train_windows.tokens_W.tolist(), train_windows.trained_W.tolist(), seed)
     optimizer = Optimizer(policy.parameters, settings, len(steps))
-    torch.manual_seed(draw(seed, "training") >> 1)
     position = Position() if start is None else start.position
     if start is not None:
-        optimizer.restore(start.tensors, position.step)
-        restore_random_states(start.tensors, device)
+        optimizer.restore(start.tensors)
     return Loop(
         settings=settings,
         policy=policy,
@@ -147,11 +218,15 @@ def _loop(
         plan=steps,
         train_windows=train_windows,
         eval_windows=eval_windows,
+        seed=seed,
         device=device,
+        precision=adapted.dtype,
+        processes=processes,
+        sharded=sharded,
         position=position,
         checkpoints=checkpoints,
-        metrics=Metrics(out / "metrics.jsonl", position.step),
-        progress=Progress(len(steps)),
+        metrics=Metrics(out / "metrics.jsonl", position.step) if processes.first else None,
+        progress=Progress(len(steps), silent=not processes.first),
         saved_at=position.step,
     )
 
@@ -182,6 +257,7 @@ def _outcome(position: Position, adapter: Path, device: torch.device) -> Outcome
     return Outcome(
         adapter=adapter,
         steps=position.step,
+        adapter_step=position.step,
         train_loss=position.train_loss,
         eval_loss=position.eval_loss,
         tokens_per_second=position.tokens / position.seconds,

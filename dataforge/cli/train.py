@@ -1,6 +1,8 @@
 """`forge train`: build what is stale, then train."""
 
 import json
+import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,39 +10,59 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dataforge.config import Document
     from dataforge.shards import Build
     from trainkit.outcome import Outcome
+    from trainkit.processes import Processes
 
 
 @click.command(short_help="Build what is stale, then train an adapter.")
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder [default: ./runs/NAME].")
+@click.option("--processes", type=click.IntRange(min=1), default=1, help="Train on so many devices of this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Report as one JSON object.")
-def command(recipe: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+def command(recipe: Path, overrides: tuple[str, ...], out: Path | None, processes: int, as_json: bool) -> int:
     """Build what RECIPE needs and train the adapter that its `train:` half describes.
 
-    A run that was stopped goes on from its last checkpoint; a finished one is not repeated.
+    A run that was stopped goes on from its last checkpoint; a finished one is not repeated. Several
+    machines are started by `torchrun ... -m dataforge train RECIPE`.
     """
     from dataforge import config
+    from trainkit.processes import join, leave
 
-    outcomes = _train(config.load(recipe, overrides), out)
+    document = config.load(recipe, overrides)
+    if processes > 1 and "WORLD_SIZE" not in os.environ:
+        from trainkit.launch import launch
+
+        return launch(sys.argv[1:], processes)
+    joined = join()
+    with joined.one_voice():
+        outcomes = _train(document, out, joined)
+    leave(joined)
+    if not joined.first:
+        return 0
     if as_json:
         click.echo(json.dumps([asdict(outcome) for outcome in outcomes], default=str))
-        return
+        return 0
     for outcome in outcomes:
         click.echo(f"{outcome.adapter}: {_done(outcome)}")
     click.echo(f"  talk to it: forge chat {outcomes[-1].adapter}")
+    return 0
 
 
-def _train(document: "Document", out: Path | None) -> "list[Outcome]":
+def _train(document: "Document", out: Path | None, processes: "Processes") -> "list[Outcome]":
     """Run the stages in order, each on from the adapter of the one before."""
     from dataforge.bases import resolve
     from trainkit.config import stages
 
     settings = stages(document)
-    builds = [_build(document, stage.data) for stage in settings]
+    builds: list[Build] = []
+    processes.first_does(lambda: builds.extend(_build(document, stage.data, _to_stderr) for stage in settings))
+    if not processes.first:
+        builds = [_build(document, stage.data, lambda text: None) for stage in settings]
     folder = out or Path("runs") / builds[0].manifest.name
     folders = [folder / f"{number}-{stage.objective}" for number, stage in enumerate(settings, start=1)]
     if len(settings) == 1:
@@ -55,11 +77,12 @@ def _train(document: "Document", out: Path | None) -> "list[Outcome]":
         # An adapter outlives the folder it was trained from, so a base that is a folder is kept by its whole path.
         name = str(Path(base).resolve()) if (document.folder / stage.base).is_dir() else stage.base
         seed = build.manifest.seed
-        outcomes.append(train(stage.model_copy(update={"init_from": on_from}), build, base, name, target, seed))
+        stage = stage.model_copy(update={"init_from": on_from})
+        outcomes.append(train(stage, build, base, name, target, seed, processes))
     return outcomes
 
 
-def _build(document: "Document", data: Path | None) -> "Build":
+def _build(document: "Document", data: Path | None, say: "Callable[[str], None]") -> "Build":
     """The build to train on: what the recipe's sources make, or the folder that `train.data` names."""
     from dataforge import report, shards
     from dataforge.build import build
@@ -70,11 +93,15 @@ def _build(document: "Document", data: Path | None) -> "Build":
         return shards.open_build(data)
     if data is not None:
         raise document.error(("train", "data"), "the file has sources of its own; take one of the two away")
-    outcome = build(document, None, lambda text: click.echo(text, err=True))
-    click.echo(f"{outcome.folder}: {'nothing has changed' if outcome.reused else 'built'}", err=True)
+    outcome = build(document, None, say)
+    say(f"{outcome.folder}: {'nothing has changed' if outcome.reused else 'built'}")
     if not outcome.reused:
-        click.echo("\n".join(report.summary(outcome.manifest)), err=True)
+        say("\n".join(report.summary(outcome.manifest)))
     return shards.open_build(outcome.folder)
+
+
+def _to_stderr(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def _done(outcome: "Outcome") -> str:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainkit.config import Train
-from trainkit.plan import steps
+from trainkit.plan import shares, steps
 
 sizes = st.lists(st.integers(2, 60), min_size=1, max_size=30)
 
@@ -52,3 +52,23 @@ def test_steps_and_tokens_end_a_run_within_an_epoch() -> None:
 
 def test_no_windows_are_no_steps() -> None:
     assert steps(Train(base="b"), [], [], 7) == []
+
+
+@given(sizes, st.integers(1, 200), st.integers(1, 4))
+def test_every_window_is_in_one_micro_batch_of_one_process(tokens: list[int], limit: int, processes: int) -> None:
+    chosen = list(range(len(tokens)))[::2]
+    found = shares(chosen, tokens, limit, processes)
+    assert len(found) == processes
+    assert sorted(window for mine in found for group in mine for window in group) == chosen
+    for mine in found:
+        assert [window for group in mine for window in group] == sorted(window for group in mine for window in group)
+        assert all(len(group) == 1 or sum(tokens[window] for window in group) <= limit for group in mine)
+
+
+def test_work_is_shared_evenly_and_without_a_limit_windows_go_one_by_one() -> None:
+    assert shares([4, 2, 0, 1], [30, 10, 25, 0, 20], None, 2) == [[(0,), (1,)], [(4,), (2,)]]
+    loads = [
+        sum(tokens for group in mine for tokens in group) for mine in shares(list(range(100)), list(range(100)), 50, 3)
+    ]
+    assert max(loads) - min(loads) <= 2
+    assert shares([1, 0], [5, 5], None, 1) == [[(1,), (0,)]]
