@@ -19,7 +19,7 @@ from trainkit import coverage, targets
 from trainkit.config import LoraAdapter
 from trainkit.files import replaced_folder
 from trainkit.loss import Rows
-from trainkit.quiet import no_future_warnings
+from trainkit.quiet import no_peft_warnings
 
 CARD = "forge.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -68,8 +68,14 @@ def attach(model: Any, settings: LoraAdapter, new_ids: Sequence[int] = ()) -> An
         target_modules=settings.targets,
         trainable_token_indices=_trainable_token_indices(model, new_ids) if new_ids else None,
     )
-    with no_future_warnings():
-        adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
+    with no_peft_warnings():
+        try:
+            adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
+        except ValueError as error:
+            raise AdapterError(
+                f"this base's fused experts cannot be adapted so ({_first_line(error)}); set `adapter.dropout: 0` and "
+                "`adapter.dora: false`, or list `adapter.targets`"
+            ) from None
     coverage.check(adapted, settings)
     return adapted
 
@@ -102,8 +108,9 @@ def save(
     config = copy.copy(model.peft_config[NAME])
     config.base_model_name_or_path = card.base
     config.inference_mode = True
-    # PEFT keeps a set, whose order changes from process to process.
+    # PEFT keeps sets, whose order changes from process to process.
     config.target_modules = sorted(config.target_modules)
+    config.target_parameters = config.target_parameters and sorted(config.target_parameters)
     named = get_peft_model_state_dict(model, state_dict=dict(weights), save_embedding_layers=False)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
     tokenizer.chat_template = manifest.template.text
@@ -158,7 +165,7 @@ def load(model: Any, folder: Path) -> Any:
     Raises `AdapterError` where a file is missing or does not fit the base; see also `check_base`.
     """
     try:
-        with no_future_warnings():
+        with no_peft_warnings():
             adapted: Any = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
     except LOAD_ERRORS as error:
         raise _unloadable(folder, error) from None
@@ -205,5 +212,8 @@ def _described(settings: LoraAdapter) -> str:
 
 
 def _unloadable(folder: Path, error: Exception) -> AdapterError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return AdapterError(f"{folder}: the adapter cannot be loaded ({reason}); train again")
+    return AdapterError(f"{folder}: the adapter cannot be loaded ({_first_line(error)}); train again")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -37,7 +37,7 @@ class LoraAdapter(Settings):
     targets: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
     """`all-linear`, or the names of the layers to adapt (`q_proj`)."""
     untrained: Literal["refuse", "allow"] = "refuse"
-    """Whether `all-linear` may leave weights of the layers untrained, such as the experts of a mixture."""
+    """Whether `all-linear` may leave weights of the layers untrained, such as convolutions and some experts."""
 
 
 class Train(Settings):

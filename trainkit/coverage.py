@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import ParamWrapper
 
 from dataforge.errors import AdapterError
 from trainkit.config import LoraAdapter
@@ -57,10 +58,15 @@ def coverage(adapted: Any) -> Coverage:
     missed: dict[str, list[int]] = defaultdict(list)
     beside: set[int] = set()
     for name, module in base.named_modules():
-        if isinstance(module, LoraLayer):
-            weights = list(module.get_base_layer().parameters())
-            beside |= {id(weight) for weight in weights}
-            trained[_collapsed(name)].append(sum(weight.numel() for weight in weights if weight.ndim > 1))
+        if not isinstance(module, LoraLayer):
+            continue
+        if isinstance(module, ParamWrapper):
+            weight = module.get_param()
+            name = name if module.parameter_name == "weight" else f"{name}.{module.parameter_name}"
+        else:
+            weight = module.get_base_layer().weight
+        beside.add(id(weight))
+        trained[_collapsed(name)].append(weight.numel())
     for name, weight in _matrices(base):
         if id(weight) not in beside:
             missed[_collapsed(name)].append(weight.numel())
@@ -76,8 +82,8 @@ def check(adapted: Any, settings: LoraAdapter) -> None:
     found = coverage(adapted)
     if found.missed:
         raise AdapterError(
-            f"adapter targets all-linear: {found.text()}; say `adapter.untrained: allow` to train these alone, or name "
-            "them as `adapter.targets`"
+            f"adapter targets all-linear: {found.text()}; say `adapter.untrained: allow` to train the latter alone, or "
+            "list `adapter.targets`"
         )
 
 
@@ -102,7 +108,8 @@ def _matrices(base: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
 
 
 def _collapsed(name: str) -> str:
-    return re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name)
+    """A name without its layer's number and without the layers that PEFT puts around one another."""
+    return re.sub(r"(?<=\.)\d+(?=\.|$)", "*", name.replace(".base_layer", ""))
 
 
 def _parts(found: dict[str, list[int]]) -> tuple[Part, ...]:

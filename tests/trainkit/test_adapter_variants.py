@@ -77,8 +77,7 @@ def test_five_steps_are_those_of_a_plain_loop_and_peft_loads_the_result(
     assert open_assistant(adapter, str(tiny_base)).answers([[{"role": "user", "content": "hello"}]], 3)
 
 
-@pytest.mark.parametrize("variant", ["dora", "lora+", "rslora, dora and ranks"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("variant", "precision"), [("lora+", "bf16"), ("rslora, dora and ranks", "bf16")])
 def test_a_run_goes_on_bit_for_bit(variant: str, precision: str, build: Build, tiny_base: Path, tmp_path: Path) -> None:
     settings = settings_of(variant, precision=precision, save_every=2, keep=9)
     whole = train(settings, build, str(tiny_base), "tiny", tmp_path / "run", 7).adapter
@@ -108,7 +107,7 @@ def test_every_weight_has_an_fp32_master_under_bf16(build: Build, tiny_base: Pat
 def test_of_two_ranks_the_first_counts_also_after_loading(tiny_base: Path, build: Build, tmp_path: Path) -> None:
     # In the file PEFT sorts them, which would put the second one first.
     ranks = {"q_proj": 8, "layers.0.self_attn.q_proj|v_proj": 2}
-    settings = settings_of("ranks", adapter=None)
+    settings = settings_of("ranks", steps=1)
     settings = settings.model_copy(update={"adapter": LoraAdapter(rank=4, alpha=8.0, ranks=ranks)})
     adapter = train(settings, build, str(tiny_base), "tiny", tmp_path / "run", 7).adapter
     loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_base), adapter)
@@ -124,7 +123,7 @@ def test_of_two_ranks_the_first_counts_also_after_loading(tiny_base: Path, build
     ("ranks", "message"),
     [
         ({"q_prj": 8}, "'q_prj' is no layer that is adapted; did you mean 'q_proj'?"),
-        ({"layers.7.self_attn.q_proj": 8}, "did you mean 'model.layers.0.self_attn.q_proj'?"),
+        ({"layers.11.self_attn.q_proj": 8}, "did you mean 'model.layers.1.self_attn.q_proj'?"),
         ({"lm_head": 8}, "'lm_head' is no layer that is adapted"),
         ({"q_proj": 8, "layers.0.self_attn.q_proj": 4}, "never counts, since 'q_proj' before it has the same layers"),
         ({"(q_proj": 8}, "is no regular expression"),
@@ -142,18 +141,16 @@ def test_ranks_that_mean_nothing_are_refused(ranks: dict[str, int], message: str
 def test_an_adapter_of_another_kind_is_nothing_to_go_on_from(
     other: str, build: Build, tiny_base: Path, tmp_path: Path
 ) -> None:
-    adapter = train(settings_of("lora+"), build, str(tiny_base), "tiny", tmp_path / "run", 7).adapter
+    adapter = train(settings_of("lora+", steps=1), build, str(tiny_base), "tiny", tmp_path / "run", 7).adapter
     onward = settings_of(other, init_from=adapter)
     with pytest.raises(AdapterError, match=f"is not an adapter of rank 4.*{other}.*the settings it was trained with"):
         train(onward, build, str(tiny_base), "tiny", tmp_path / "onward", 7)
 
 
-@pytest.mark.parametrize("variant", ["dora", "rslora, dora and ranks"])
-def test_a_run_goes_on_from_an_adapter_of_its_own_kind(
-    variant: str, build: Build, tiny_base: Path, tmp_path: Path
-) -> None:
-    first = train(settings_of(variant), build, str(tiny_base), "tiny", tmp_path / "run", 7).adapter
-    still = settings_of(variant, init_from=first, learning_rate=1e-12)
+def test_a_run_goes_on_from_an_adapter_of_its_own_kind(build: Build, tiny_base: Path, tmp_path: Path) -> None:
+    variant = "rslora, dora and ranks"
+    first = train(settings_of(variant, steps=1), build, str(tiny_base), "tiny", tmp_path / "run", 7).adapter
+    still = settings_of(variant, steps=1, init_from=first, learning_rate=1e-12)
     second = train(still, build, str(tiny_base), "tiny", tmp_path / "onward", 7).adapter
     before, after = (adapters.load_file(adapter / adapters.WEIGHTS) for adapter in (first, second))
     assert before.keys() == after.keys()
