@@ -13,13 +13,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from dataforge.config import did_you_mean
 from dataforge.errors import AdapterError
 from dataforge.shards import Manifest
+from trainkit import coverage, targets
 from trainkit.config import LoraAdapter
 from trainkit.files import replaced_folder
 from trainkit.loss import Rows
-from trainkit.quiet import no_future_warnings
+from trainkit.quiet import no_peft_warnings
 
 CARD = "forge.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -52,20 +52,32 @@ def attach(model: Any, settings: LoraAdapter, new_ids: Sequence[int] = ()) -> An
     """Put a fresh adapter into a frozen base model; draws from torch's random state.
 
     The adapter computes in the base's precision. It trains the rows of `new_ids` too, in the input embedding and in
-    the output head. Raises `AdapterError` where a target is no linear layer of the model.
+    the output head. Raises `AdapterError` where a target or a key of `ranks` is no linear layer of the model, or
+    `all-linear` would miss something.
     """
-    if settings.targets != "all-linear":
-        _check_targets(model, settings.targets)
+    names = targets.targeted(model, settings.targets)
     config = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=settings.rank,
         lora_alpha=settings.alpha,  # type: ignore[arg-type]
         lora_dropout=settings.dropout,
+        use_rslora=settings.rslora,
+        use_dora=settings.dora,
+        rank_pattern=targets.rank_pattern(settings.ranks, names),
+        fan_in_fan_out=targets.is_transposed(model, names),
         target_modules=settings.targets,
         trainable_token_indices=_trainable_token_indices(model, new_ids) if new_ids else None,
     )
-    with no_future_warnings():
-        return get_peft_model(model, config, autocast_adapter_dtype=False)
+    with no_peft_warnings():
+        try:
+            adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
+        except ValueError as error:
+            raise AdapterError(
+                f"this base's fused experts cannot be adapted so ({_first_line(error)}); set `adapter.dropout: 0` and "
+                "`adapter.dora: false`, or list `adapter.targets`"
+            ) from None
+    coverage.check(adapted, settings)
+    return adapted
 
 
 def _trainable_token_indices(model: Any, ids: Sequence[int]) -> dict[str, list[int]]:
@@ -85,22 +97,6 @@ def trained_rows(layer: Any) -> tuple[Any, Rows | None]:
     return adapter.base_layer, Rows(torch.tensor(adapter.token_indices[NAME], device=values_ND.device), values_ND)
 
 
-def _check_targets(model: Any, targets: list[str]) -> None:
-    head = model.get_output_embeddings()
-    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
-    known = sorted({name.rsplit(".", 1)[-1] for name in linear if model.get_submodule(name) is not head})
-    for target in targets:
-        matched = [name for name in linear if name == target or name.endswith(f".{target}")]
-        if not matched:
-            raise AdapterError(
-                f"adapter target {target!r} is no linear layer of this base; {did_you_mean(target, known)}"
-            )
-        if any(model.get_submodule(name) is head for name in matched):
-            raise AdapterError(
-                f"adapter target {target!r} is the output head, which stays frozen; known: {', '.join(known)}"
-            )
-
-
 def save(
     folder: Path, model: Any, weights: Mapping[str, torch.Tensor], tokenizer: Any, manifest: Manifest, card: Card
 ) -> None:
@@ -112,8 +108,9 @@ def save(
     config = copy.copy(model.peft_config[NAME])
     config.base_model_name_or_path = card.base
     config.inference_mode = True
-    # PEFT keeps a set, whose order changes from process to process.
+    # PEFT keeps sets, whose order changes from process to process.
     config.target_modules = sorted(config.target_modules)
+    config.target_parameters = config.target_parameters and sorted(config.target_parameters)
     named = get_peft_model_state_dict(model, state_dict=dict(weights), save_embedding_layers=False)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
     tokenizer.chat_template = manifest.template.text
@@ -168,7 +165,7 @@ def load(model: Any, folder: Path) -> Any:
     Raises `AdapterError` where a file is missing or does not fit the base; see also `check_base`.
     """
     try:
-        with no_future_warnings():
+        with no_peft_warnings():
             adapted: Any = PeftModel.from_pretrained(model, folder, autocast_adapter_dtype=False)
     except LOAD_ERRORS as error:
         raise _unloadable(folder, error) from None
@@ -194,19 +191,29 @@ def fill(model: Any, settings: LoraAdapter, folder: Path) -> None:
     """
     try:
         saved = load_file(folder / WEIGHTS)
-        alpha = json.loads((folder / "adapter_config.json").read_bytes())["lora_alpha"]
+        config = json.loads((folder / "adapter_config.json").read_bytes())
+        scaled = (config["lora_alpha"], config["use_rslora"])
     except LOAD_ERRORS as error:
         raise _unloadable(folder, error) from None
     fresh = get_peft_model_state_dict(model, save_embedding_layers=False)
     same_shapes = {name: w.shape for name, w in saved.items()} == {name: w.shape for name, w in fresh.items()}
-    if not same_shapes or alpha != settings.alpha:
+    if not same_shapes or scaled != (settings.alpha, settings.rslora):
         raise AdapterError(
-            f"{folder}: is not an adapter of rank {settings.rank} and alpha {settings.alpha:g} on {settings.targets}; "
-            "give `train.adapter` the settings it was trained with"
+            f"{folder}: is not an adapter of {_described(settings)}; give `train.adapter` the settings it was trained "
+            "with"
         )
     set_peft_model_state_dict(model, saved)
 
 
+def _described(settings: LoraAdapter) -> str:
+    ranks = f" (ranks {settings.ranks})" if settings.ranks else ""
+    kinds = "".join(f", with {kind}" for kind in ("rslora", "dora") if getattr(settings, kind))
+    return f"rank {settings.rank}{ranks} and alpha {settings.alpha:g} on {settings.targets}{kinds}"
+
+
 def _unloadable(folder: Path, error: Exception) -> AdapterError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return AdapterError(f"{folder}: the adapter cannot be loaded ({reason}); train again")
+    return AdapterError(f"{folder}: the adapter cannot be loaded ({_first_line(error)}); train again")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -4,6 +4,8 @@ transformers calls the function registered here in place of its own; no mask is 
 its name. Where documents begin and end comes with the call, through the model's keyword arguments.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -78,6 +80,22 @@ def _band(length: int, sliding_window: int | None, device: torch.device) -> torc
     position = torch.arange(length, device=device)
     distance = position[:, None] - position[None, :]
     return (distance >= 0) & (distance < sliding_window)
+
+
+@contextmanager
+def counted() -> Iterator[list[torch.nn.Module]]:
+    """The modules that called `document_attention`, once for each call, while this lasts."""
+    calls: list[torch.nn.Module] = []
+
+    def counting(module: torch.nn.Module, *tensors: Any, **others: Any) -> tuple[torch.Tensor, None]:
+        calls.append(module)
+        return document_attention(module, *tensors, **others)
+
+    AttentionInterface.register(NAME, counting)
+    try:
+        yield calls
+    finally:
+        register()
 
 
 def register() -> str:

@@ -23,11 +23,21 @@ class LoraAdapter(Settings):
     rank: Count = 16
     """The inner width of each pair of adapter matrices."""
     alpha: Rate = 32.0
-    """The adapter's output is scaled by alpha / rank."""
+    """The adapter's output is scaled by alpha / rank, each layer's own rank."""
+    rslora: bool = Field(default=False, strict=True)
+    """Scale by alpha / sqrt(rank) instead (rsLoRA)."""
+    dora: bool = Field(default=False, strict=True)
+    """Train the length of each output's weights beside their direction (DoRA)."""
+    ranks: dict[str, Count] = Field(default_factory=dict)
+    """Ranks of some layers, by name or regular expression (`{q_proj: 8}`); the first that fits counts."""
+    b_learning_rate_ratio: Rate = 1.0
+    """The learning rate of the B matrices as a multiple of `learning_rate` (LoRA+)."""
     dropout: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
     """Share of the adapter's inputs that are zeroed while training."""
     targets: Literal["all-linear"] | Annotated[list[str], Field(min_length=1)] = "all-linear"
     """`all-linear`, or the names of the layers to adapt (`q_proj`)."""
+    untrained: Literal["refuse", "allow"] = "refuse"
+    """Whether `all-linear` may leave weights of the layers untrained, such as convolutions and some experts."""
 
 
 class Train(Settings):

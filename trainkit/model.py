@@ -108,6 +108,11 @@ def load_base(
             trust_remote_code=False,
         )
     except (OSError, ValueError, KeyError) as error:
+        if error.args == (attention.NAME,):
+            raise BaseModelError(
+                f"{base}: models of its type let nobody else compute their attention, so the documents of a packed "
+                "window would see each other; take another base model"
+            ) from None
         raise BaseModelError(f"{base}: cannot be loaded as a causal language model: {_first_line(error)}") from None
     # Sampling settings that a model brings along would override or contradict those of whoever asks it.
     model.generation_config = hf.GenerationConfig()

@@ -1,6 +1,7 @@
 """AdamW on fp32 masters, with a learning rate that depends on the step alone."""
 
 import math
+from typing import Any
 
 import torch
 
@@ -13,6 +14,8 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 STEPS = "adam_steps"
 SCALE = "loss_scale"
 SCALER_STATE = ("scale", "_growth_tracker")
+B_MATRICES = ("lora_B", "lora_embedding_B")
+"""What PEFT calls the adapter's second matrix, which starts at zero."""
 
 
 def learning_rate(settings: Train, step: int, steps: int) -> float:
@@ -42,6 +45,7 @@ class Optimizer:
     Gradients are summed, and weights and moments kept, in fp32, whatever the model computes in. For a model in fp16 the
     loss is scaled up, so that small gradients do not vanish (Micikevicius et al., 2018); a step in which it was too
     much is left out, and the scale is halved.
+    B matrices of adapters learn at `settings.adapter.b_learning_rate_ratio` times the rate (LoRA+, Hayou et al., 2024).
     """
 
     def __init__(self, parameters: dict[str, torch.nn.Parameter], settings: Train, steps: int) -> None:
@@ -50,7 +54,7 @@ class Optimizer:
         self._steps = steps
         self.masters = {name: _master(weight) for name, weight in parameters.items()}
         self._adam = torch.optim.AdamW(
-            self.masters.values(),
+            _groups(self.masters, settings.adapter.b_learning_rate_ratio),
             lr=settings.learning_rate,
             betas=BETAS,
             eps=EPSILON,
@@ -114,7 +118,7 @@ class Optimizer:
         """Take step number `step` (from 0) and return its learning rate."""
         rate = learning_rate(self._settings, step, self._steps)
         for group in self._adam.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["ratio"]
         self._scaler.step(self._adam)
         self._scaler.update()
         self._adam.zero_grad()
@@ -150,6 +154,12 @@ class Optimizer:
         for name, weight in self._parameters.items():
             if weight is not self.masters[name]:
                 weight.copy_(self.masters[name])
+
+
+def _groups(masters: dict[str, torch.nn.Parameter], b_ratio: float) -> list[dict[str, Any]]:
+    in_b = {name: any(part in B_MATRICES for part in name.split(".")) for name in masters}
+    groups = [([masters[name] for name in masters if in_b[name] == b], b_ratio if b else 1.0) for b in (False, True)]
+    return [{"params": weights, "ratio": ratio} for weights, ratio in groups if weights]
 
 
 def _master(weight: torch.nn.Parameter) -> torch.nn.Parameter:

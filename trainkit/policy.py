@@ -27,7 +27,9 @@ class Policy:
         head, self.head_rows = trained_rows(self._causal.get_output_embeddings())
         self.head_VD: torch.Tensor = head.weight
         """Frozen; `head_rows` are the trained rows of new tokens, where there are any."""
-        self.head_bias_V: torch.Tensor | None = getattr(head, "bias", None)
+        self._logit_factor = _logit_factor(self._causal.config)
+        bias_V = getattr(head, "bias", None)
+        self.head_bias_V: torch.Tensor | None = None if bias_V is None else bias_V * self._logit_factor
 
     @property
     def parameters(self) -> dict[str, torch.nn.Parameter]:
@@ -35,9 +37,18 @@ class Policy:
         return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
 
     def hidden_states(self, batch: MicroBatch) -> torch.Tensor:
+<<<<<<< HEAD
         """The last layer's normalised output (T, D) for a packed row."""
         hidden_TD: torch.Tensor = self._decoder(**self._arguments(batch)).last_hidden_state[0]
         return hidden_TD
+=======
+        """The last layer's normalised output (T, D) for a packed row.
+
+        Where the model multiplies its logits by a number, the output is multiplied instead.
+        """
+        hidden_TD: torch.Tensor = self._decoder(**self._arguments(batch)).last_hidden_state[0]
+        return hidden_TD if self._logit_factor == 1 else hidden_TD * self._logit_factor
+>>>>>>> adapters
 
     def _arguments(self, batch: MicroBatch) -> dict[str, Any]:
         return {
@@ -52,19 +63,35 @@ class Policy:
     def check_head(self, batch: MicroBatch) -> None:
         """Raise `BaseModelError` where logits are not simply the head's product with the hidden states.
 
-        Some models scale or cap their logits; a loss computed from the head alone would be wrong for them.
+        Some models cap their logits; a loss computed from the head alone would be wrong for them.
         """
         batch = _beginning(batch)
+<<<<<<< HEAD
+        # Dropout in an adapter to go on from would tell two runs of the same tokens apart.
+        self.model.eval()
         logits_TV = self._causal(**self._arguments(batch)).logits[0].float()
+=======
+        # Dropout in an adapter to go on from would tell two runs of the same tokens apart.
+        self.model.eval()
+        logits_TV = self._causal(**_arguments(batch)).logits[0].float()
+>>>>>>> adapters
         product_TV = head_logits(self.hidden_states(batch), self.head_VD, self.head_bias_V, self.head_rows).float()
         if (logits_TV - product_TV).abs().max() > 0.02 * logits_TV.abs().max():
             kind = self._causal.config.model_type
             raise BaseModelError(
-                f"base models of type {kind} change their logits after the output head (scaling or a soft cap), which "
+                f"base models of type {kind} change their logits after the output head (a soft cap), which "
                 "cannot be trained here; take another base model"
             )
 
 
+<<<<<<< HEAD
+=======
+def _logit_factor(config: Any) -> float:
+    """What Cohere and Granite multiply their logits by; `check_head` sees whether it is all that they do."""
+    return float(getattr(config, "logit_scale", None) or 1) / float(getattr(config, "logits_scaling", None) or 1)
+
+
+>>>>>>> adapters
 def _beginning(batch: MicroBatch) -> MicroBatch:
     """A few tokens, whose logits are small enough to be held."""
     ids_T = batch.input_ids_T[:PROBED_TOKENS]

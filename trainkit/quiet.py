@@ -16,8 +16,12 @@ def quiet() -> None:
 
 
 @contextmanager
-def no_future_warnings() -> Iterator[None]:
-    """PEFT calls what transformers will rename, and the warning about it is of no use to whoever trains."""
+def no_peft_warnings() -> Iterator[None]:
+    """PEFT's warnings that are of no use to whoever trains.
+
+    It calls what transformers will rename, and does not find the ranks that it writes down itself for fused experts.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern keys", RuntimeWarning)
         yield

@@ -13,7 +13,7 @@ import torch
 from dataforge.errors import AdapterError, BaseModelError, BuildError, TrainingError
 from dataforge.seeds import draw
 from dataforge.shards import Build, sha256_of
-from trainkit import adapters, new_tokens, objectives, outcome, plan, sharding, varlen
+from trainkit import adapters, coverage, new_tokens, objectives, outcome, packing, plan, sharding, varlen
 from trainkit.checkpoint import Checkpoint, Checkpoints, Position
 from trainkit.config import Train
 from trainkit.data import Windows, micro_batch
@@ -88,6 +88,8 @@ def train(
     place = torch.device("cpu") if sharded else device
     model, tokenizer = load_base(folder, precision, place, packed=True, added=build.manifest.tokenizer.new_tokens)
     loop = _loop(settings, build, model, tokenizer, device, seed, start, checkpoints, out, processes, sharded)
+    for note in coverage.notes(loop.policy.model, settings.adapter):
+        progress.say(note)
     try:
         with interruptible() as interrupt:
             loop.run(interrupt)
@@ -139,6 +141,8 @@ def _run_hash(settings: Train, build: Build, fingerprint: str, precision: torch.
     ignored = INDIFFERENT if settings.early_stop else INDIFFERENT | {"eval_every"}
     parts = {
         "settings": settings.model_dump(mode="json", exclude=ignored),
+        # The first that fits a layer counts, and keys of a mapping are hashed in another order.
+        "ranks": list(settings.adapter.ranks),
         "build": build.manifest.digest,
         "base": fingerprint,
         "init_from": settings.init_from and sha256_of(settings.init_from / adapters.WEIGHTS),
@@ -191,6 +195,7 @@ def _loop(
 ) -> Loop:
     train_windows, eval_windows = Windows(build, "train"), Windows(build, "eval")
     _check_windows(build, train_windows, eval_windows, model)
+    packing.check(model, max(part.longest_row for part in build.manifest.statistics.values()))
     torch.manual_seed(draw(seed, "adapter") >> 1)
     tokens = build.manifest.tokenizer
     adapted = adapters.attach(model, settings.adapter, list(tokens.new_tokens.values()))

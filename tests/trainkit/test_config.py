@@ -19,7 +19,18 @@ def test_every_key_of_the_contract_has_its_default() -> None:
     assert Train(base="b").model_dump(mode="json") == {
         "base": "b",
         "objective": "sft",
-        "adapter": {"use": "lora", "rank": 16, "alpha": 32.0, "dropout": 0.0, "targets": "all-linear"},
+        "adapter": {
+            "use": "lora",
+            "rank": 16,
+            "alpha": 32.0,
+            "rslora": False,
+            "dora": False,
+            "ranks": {},
+            "b_learning_rate_ratio": 1.0,
+            "dropout": 0.0,
+            "targets": "all-linear",
+            "untrained": "refuse",
+        },
         "init_from": None,
         "data": None,
         "epochs": 3,
@@ -74,6 +85,11 @@ def test_steps_or_tokens_take_the_place_of_epochs() -> None:
         ("early_stop: -1", 4, "train.early_stop: must be greater than 0"),
         ("adapter: {rnk: 4}", 4, "did you mean 'rank'?"),
         ("adapter: {targets: []}", 4, "train.adapter.targets"),
+        ("adapter: {dora: 1}", 4, "train.adapter.dora: must be a valid boolean, not 1"),
+        ("adapter: {ranks: {q_proj: 0}}", 4, "train.adapter.ranks.q_proj: must be greater than 0, not 0"),
+        ("adapter: {b_learning_rate_ratio: 0}", 4, "ratio: must be greater than 0, not 0"),
+        ("adapter: {loraplus_lr_ratio: 4}", 4, "unknown key"),
+        ("adapter: {untrained: alow}", 4, "must be 'refuse' or 'allow', not 'alow'"),
     ],
 )
 def test_a_wrong_value_is_told_with_its_line_and_what_is_right(

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import GraniteConfig, GraniteForCausalLM
+from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from dataforge.errors import BaseModelError
 from dataforge.shards import Window
@@ -57,18 +57,20 @@ def test_a_model_whose_head_gives_its_logits_is_let_through(policy: Policy) -> N
     policy.check_head(micro_batch(random_windows(1, 5, "w"), CPU))
 
 
-def test_a_model_that_scales_its_logits_is_refused() -> None:
+def test_a_model_that_caps_its_logits_is_refused() -> None:
     torch.manual_seed(0)
-    config = GraniteConfig(
+    config = Gemma2Config(
         vocab_size=300,
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=1,
         num_attention_heads=4,
         num_key_value_heads=2,
-        logits_scaling=8.0,
+        head_dim=8,
+        attn_logit_softcapping=None,
+        final_logit_softcapping=0.1,
     )
     config._attn_implementation = register()
-    policy = Policy(adapters.attach(GraniteForCausalLM(config).requires_grad_(False), LoraAdapter(rank=4)))
-    with pytest.raises(BaseModelError, match="type granite change their logits"):
+    policy = Policy(adapters.attach(Gemma2ForCausalLM(config).requires_grad_(False), LoraAdapter(rank=4)))
+    with pytest.raises(BaseModelError, match="type gemma2 change their logits"):
         policy.check_head(micro_batch(random_windows(1, 5, "w"), CPU))

@@ -95,8 +95,8 @@ def test_one_process_killed_ends_all_with_one_line_and_another_number_goes_on(fo
     assert process.returncode == 2, errors
     told = [line for line in errors.splitlines() if "eval loss" not in line and not line.startswith("step ")]
     assert told == [
-        f"error: process {rank + 1} of 2 was ended by SIGKILL, so all are ended (was it killed, or out of memory?); the "
-        "same command goes on from the last checkpoint"
+        f"error: process {rank + 1} of 2 was ended by SIGKILL, so all are ended (was it killed, or out of memory?); "
+        "the same command goes on from the last checkpoint"
     ]
     assert output == ""
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from peft import LoraConfig, get_peft_model_state_dict
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from dataforge.errors import BuildError, TrainingError
 from dataforge.seeds import draw
@@ -26,6 +26,7 @@ from trainkit.interrupt import Interrupted
 from trainkit.trainer import train
 
 from .conftest import random_windows, write_build
+from .plain_loop import plain_loop
 
 
 def metrics(out: Path) -> list[dict[str, Any]]:
@@ -34,19 +35,6 @@ def metrics(out: Path) -> list[dict[str, Any]]:
 
 def losses(out: Path) -> list[tuple[int, float | None, float | None]]:
     return [(line["step"], line.get("loss"), line.get("eval_loss")) for line in metrics(out)]
-
-
-def documents(windows: list[Window]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Ids and labels of each document alone; -100 where nothing is trained."""
-    found = []
-    for window in windows:
-        start = 0
-        for length in window.seq_lengths.tolist():
-            ids = torch.tensor(window.input_ids[start : start + length], dtype=torch.long)
-            trained = torch.tensor(window.assistant_masks[start : start + length], dtype=torch.bool)
-            found.append((ids, torch.where(trained, ids, -100)))
-            start += length
-    return found
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
@@ -67,42 +55,25 @@ def test_twenty_steps_are_those_of_a_plain_loop_over_unpacked_documents(
     )
     outcome = train(settings, build, str(tiny_base), "tiny", tmp_path / "run", 7)
 
-    model: Any = AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32)
-    torch.manual_seed(draw(7, "adapter") >> 1)
-    config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM")
-    model = get_peft_model(model, config)
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    adam = torch.optim.AdamW(weights, lr=0.01, weight_decay=0.1)
-
-    def mean_loss(windows: list[Window], *, backward: bool) -> float:
-        found = documents(windows)
-        count = sum(int((labels[1:] != -100).sum()) for _, labels in found)
-        total = 0.0
-        for ids, labels in found:
-            logits = model(input_ids=ids[None]).logits[0, :-1]
-            loss = torch.nn.functional.cross_entropy(logits, labels[1:], ignore_index=-100, reduction="sum") / count
-            if backward:
-                loss.backward()
-            total += loss.item()
-        return total
-
-    expected = []
-    for step in range(20):
-        share = (step + 1) / 3 if step < 2 else (1 + math.cos(math.pi * (step - 2) / 18)) / 2
-        adam.param_groups[0]["lr"] = 0.01 * share
-        expected.append(mean_loss(random_windows(12, 1, "t"), backward=True))
-        torch.nn.utils.clip_grad_norm_(weights, 0.5)
-        adam.step()
-        adam.zero_grad()
-    with torch.no_grad():
-        expected_eval = mean_loss(random_windows(3, 2, "e"), backward=False)
+    shares = [(step + 1) / 3 if step < 2 else (1 + math.cos(math.pi * (step - 2) / 18)) / 2 for step in range(20)]
+    plain = plain_loop(
+        tiny_base,
+        LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM"),
+        draw(7, "adapter") >> 1,
+        [0.01 * share for share in shares],
+        random_windows(12, 1, "t"),
+        weight_decay=0.1,
+        clip=0.5,
+    )
+    expected = plain.losses
+    expected_eval = plain.loss(random_windows(3, 2, "e"))
 
     measured = [line["loss"] for line in metrics(tmp_path / "run") if "loss" in line]
     assert measured == pytest.approx(expected, rel=1e-5)
     assert expected[-1] < expected[0] - 0.5
     assert outcome.eval_loss == pytest.approx(expected_eval, rel=1e-5)
     saved = adapters.load_file(outcome.adapter / adapters.WEIGHTS)
-    wanted = get_peft_model_state_dict(model)
+    wanted = get_peft_model_state_dict(plain.model)
     assert saved.keys() == wanted.keys()
     for name, tensor in wanted.items():
         torch.testing.assert_close(saved[name], tensor.detach(), rtol=1e-3, atol=1e-5)
