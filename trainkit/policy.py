@@ -37,18 +37,12 @@ class Policy:
         return {name: weight for name, weight in self.model.named_parameters() if weight.requires_grad}
 
     def hidden_states(self, batch: MicroBatch) -> torch.Tensor:
-<<<<<<< HEAD
-        """The last layer's normalised output (T, D) for a packed row."""
-        hidden_TD: torch.Tensor = self._decoder(**self._arguments(batch)).last_hidden_state[0]
-        return hidden_TD
-=======
         """The last layer's normalised output (T, D) for a packed row.
 
         Where the model multiplies its logits by a number, the output is multiplied instead.
         """
         hidden_TD: torch.Tensor = self._decoder(**self._arguments(batch)).last_hidden_state[0]
         return hidden_TD if self._logit_factor == 1 else hidden_TD * self._logit_factor
->>>>>>> adapters
 
     def _arguments(self, batch: MicroBatch) -> dict[str, Any]:
         return {
@@ -66,15 +60,9 @@ class Policy:
         Some models cap their logits; a loss computed from the head alone would be wrong for them.
         """
         batch = _beginning(batch)
-<<<<<<< HEAD
         # Dropout in an adapter to go on from would tell two runs of the same tokens apart.
         self.model.eval()
         logits_TV = self._causal(**self._arguments(batch)).logits[0].float()
-=======
-        # Dropout in an adapter to go on from would tell two runs of the same tokens apart.
-        self.model.eval()
-        logits_TV = self._causal(**_arguments(batch)).logits[0].float()
->>>>>>> adapters
         product_TV = head_logits(self.hidden_states(batch), self.head_VD, self.head_bias_V, self.head_rows).float()
         if (logits_TV - product_TV).abs().max() > 0.02 * logits_TV.abs().max():
             kind = self._causal.config.model_type
@@ -84,14 +72,11 @@ class Policy:
             )
 
 
-<<<<<<< HEAD
-=======
 def _logit_factor(config: Any) -> float:
     """What Cohere and Granite multiply their logits by; `check_head` sees whether it is all that they do."""
     return float(getattr(config, "logit_scale", None) or 1) / float(getattr(config, "logits_scaling", None) or 1)
 
 
->>>>>>> adapters
 def _beginning(batch: MicroBatch) -> MicroBatch:
     """A few tokens, whose logits are small enough to be held."""
     ids_T = batch.input_ids_T[:PROBED_TOKENS]
