@@ -17,6 +17,7 @@ from trainkit.objectives import Objective
 from trainkit.optimizer import Optimizer
 from trainkit.plan import Step
 from trainkit.policy import Policy
+from trainkit.record_losses import RecordLosses
 
 NAMED_RECORDS = 8
 
@@ -36,6 +37,7 @@ class Loop:
     position: Position
     checkpoints: Checkpoints
     metrics: Metrics
+    records: RecordLosses
     progress: Progress
     saved_at: int
 
@@ -72,16 +74,18 @@ class Loop:
             if interrupt.requested:
                 self._leave(before)
             batch = self._batch(self.train_windows, window)
-            summed, _ = self.objective.loss(self.policy, batch)
+            found = self.objective.loss(self.policy, batch)
             # The whole step's count: the mean is over its trained tokens, however they are split.
-            (summed / step.trained_tokens).backward()  # type: ignore[no-untyped-call]
+            (found.summed / step.trained_tokens).backward()  # type: ignore[no-untyped-call]
             self.optimizer.collect()
-            losses.append(summed.detach())
+            losses.append(found.summed.detach())
+            self.records.add(batch.record_ids, found.documents_S, found.trained_S)
         loss = self._finite_sum(step, losses)
         norm = self.optimizer.clip()
         if not math.isfinite(norm):
             self._refuse(f"the gradient's norm is {norm}", step.windows)
         rate = self.optimizer.step(self.position.step)
+        self.records.write(self.position.step + 1)
         self._account(step, loss, time.perf_counter() - started)
         self._report(step, rate, norm)
 
@@ -146,9 +150,9 @@ class Loop:
         for index in range(len(self.eval_windows)):
             if interrupt.requested:
                 self._leave(random_states(self.device))
-            loss, count = self.objective.loss(self.policy, self._batch(self.eval_windows, index))
-            summed += float(loss)
-            trained += count
+            found = self.objective.loss(self.policy, self._batch(self.eval_windows, index))
+            summed += float(found.summed)
+            trained += found.trained
         position.eval_loss = summed / trained
         position.evaluated_at = position.step
         better = position.best_eval_loss is None or position.eval_loss < position.best_eval_loss

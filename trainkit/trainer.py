@@ -1,8 +1,6 @@
 """A training run from a build and a base model to an adapter folder."""
 
 import hashlib
-import resource
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import torch
 from dataforge.errors import AdapterError, BaseModelError, BuildError
 from dataforge.seeds import draw
 from dataforge.shards import Build, sha256_of
-from trainkit import adapters, new_tokens, objectives, outcome, plan
+from trainkit import adapters, new_tokens, objectives, outcome, plan, plot, record_losses, trackers
 from trainkit.checkpoint import Checkpoint, Checkpoints, Position, restore_random_states
 from trainkit.config import Train
 from trainkit.data import Windows, micro_batch
@@ -24,7 +22,10 @@ from trainkit.loop import Loop
 from trainkit.model import base_fingerprint, check_build, load_base, local_folder, pick_device, pick_precision
 from trainkit.optimizer import Optimizer
 from trainkit.outcome import Outcome
+from trainkit.peak import peak_memory
 from trainkit.policy import Policy
+from trainkit.record_losses import RecordLoss, RecordLosses
+from trainkit.trackers import Trackers
 
 INDIFFERENT = {"base", "data", "init_from", "precision", "memory", "save_every", "keep", "log_every", "report_to"}
 """Settings that do not decide a run's losses, or that are looked at where they do."""
@@ -57,11 +58,13 @@ def train(settings: Train, build: Build, base: str, base_name: str, out: Path, s
         with interruptible() as interrupt:
             loop.run(interrupt)
     finally:
-        loop.metrics.close()
         loop.progress.close()
+        loop.metrics.close()
+        loop.records.close()
+        plot.draw(out / "metrics.jsonl", out / plot.FILE)
     card = _card(settings, build, base_name, fingerprint)
     adapters.save(out / "adapter", loop.policy.model, loop.optimizer.masters, tokenizer, build.manifest, card)
-    done = _outcome(loop.position, out / "adapter", device)
+    done = _outcome(loop.position, out / "adapter", device, _worst(loop, out))
     outcome.write(out, run, done)
     return replace(done, resumed=start is not None)
 
@@ -71,6 +74,7 @@ def _check(settings: Train, build: Build, folder: str, base_name: str) -> None:
     if build.manifest.kind != eats:
         raise BuildError(f"{build.folder}: holds {build.manifest.kind} shards; {settings.objective} trains on {eats}")
     check_build(build, folder, base_name)
+    trackers.check(settings.report_to)
 
 
 def _check_start(settings: Train, build: Build, base_name: str, fingerprint: str) -> None:
@@ -139,6 +143,11 @@ def _loop(
     if start is not None:
         optimizer.restore(start.tensors, position.step)
         restore_random_states(start.tensors, device)
+    progress = Progress(len(steps))
+    config = settings.model_dump(mode="json", exclude={"data", "init_from"}) | {"build_digest": build.manifest.digest}
+    reports = Trackers(
+        settings.report_to, build.manifest.name, out / "logs", config, position.step, progress.say
+    )
     return Loop(
         settings=settings,
         policy=policy,
@@ -150,8 +159,9 @@ def _loop(
         device=device,
         position=position,
         checkpoints=checkpoints,
-        metrics=Metrics(out / "metrics.jsonl", position.step),
-        progress=Progress(len(steps)),
+        metrics=Metrics(out / "metrics.jsonl", position.step, reports),
+        records=RecordLosses(out, position.step),
+        progress=progress,
         saved_at=position.step,
     )
 
@@ -178,7 +188,15 @@ def _card(settings: Train, build: Build, base_name: str, fingerprint: str) -> ad
     )
 
 
-def _outcome(position: Position, adapter: Path, device: torch.device) -> Outcome:
+def _worst(loop: Loop, out: Path) -> list[RecordLoss]:
+    """The records that are learned worst, by the last time each was trained on."""
+    epoch = loop.plan[loop.position.step - 1].epoch
+    # The last epoch may be a part of one, in which not every record was seen.
+    before = sum(step.epoch < epoch - 1 for step in loop.plan)
+    return record_losses.worst(out, record_losses.NAMED, before)
+
+
+def _outcome(position: Position, adapter: Path, device: torch.device, worst: list[RecordLoss]) -> Outcome:
     return Outcome(
         adapter=adapter,
         steps=position.step,
@@ -186,12 +204,6 @@ def _outcome(position: Position, adapter: Path, device: torch.device) -> Outcome
         eval_loss=position.eval_loss,
         tokens_per_second=position.tokens / position.seconds,
         seconds=position.seconds,
-        peak_memory_mb=_peak_memory_mb(device),
+        peak_memory_mb=peak_memory(device) // 2**20,
+        worst=worst,
     )
-
-
-def _peak_memory_mb(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) // 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak // 2**20 if sys.platform == "darwin" else peak // 2**10
