@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 FILE = "loss.png"
@@ -18,7 +17,6 @@ def draw(metrics: Path, path: Path) -> None:
     if not train:
         return
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     steps, losses = zip(*train, strict=True)
     axes.plot(steps, losses, color="tab:blue", linewidth=0.8, alpha=0.35, label="train loss")
@@ -33,7 +31,7 @@ def draw(metrics: Path, path: Path) -> None:
     axes.grid(alpha=0.25)
     axes.legend()
     temporary = path.with_name(f".{path.name}.tmp")
-    canvas.print_png(temporary, metadata={"Software": None})
+    figure.savefig(temporary, format="png", metadata={"Software": None})
     temporary.replace(path)
 
 

@@ -39,7 +39,7 @@ def train(settings: Train, build: Build, base: str, base_name: str, out: Path, s
     `Interrupted` on the first SIGINT, after saving, and a `ForgeError` for what the user can mend.
     """
     folder = str(local_folder(base))
-    _check(settings, build, folder, base_name)
+    check(settings, build, folder, base_name)
     device = pick_device()
     precision = pick_precision(settings.precision, device)
     fingerprint = base_fingerprint(folder)
@@ -69,7 +69,8 @@ def train(settings: Train, build: Build, base: str, base_name: str, out: Path, s
     return replace(done, resumed=start is not None)
 
 
-def _check(settings: Train, build: Build, folder: str, base_name: str) -> None:
+def check(settings: Train, build: Build, folder: str, base_name: str) -> None:
+    """Raise a `ForgeError` where a build, its base model (a folder) and the settings do not go together."""
     eats = objectives.load(settings.objective).EATS
     if build.manifest.kind != eats:
         raise BuildError(f"{build.folder}: holds {build.manifest.kind} shards; {settings.objective} trains on {eats}")
@@ -127,7 +128,7 @@ def _loop(
     out: Path,
 ) -> Loop:
     train_windows, eval_windows = Windows(build, "train"), Windows(build, "eval")
-    _check_windows(build, train_windows, eval_windows, model)
+    check_windows(build, train_windows, eval_windows, model)
     torch.manual_seed(draw(seed, "adapter") >> 1)
     tokens = build.manifest.tokenizer
     adapted = adapters.attach(model, settings.adapter, list(tokens.new_tokens.values()))
@@ -145,9 +146,7 @@ def _loop(
         restore_random_states(start.tensors, device)
     progress = Progress(len(steps))
     config = settings.model_dump(mode="json", exclude={"data", "init_from"}) | {"build_digest": build.manifest.digest}
-    reports = Trackers(
-        settings.report_to, build.manifest.name, out / "logs", config, position.step, progress.say
-    )
+    reports = Trackers(settings.report_to, build.manifest.name, out / "logs", config, position.step, progress.say)
     return Loop(
         settings=settings,
         policy=policy,
@@ -166,7 +165,8 @@ def _loop(
     )
 
 
-def _check_windows(build: Build, train_windows: Windows, eval_windows: Windows, model: Any) -> None:
+def check_windows(build: Build, train_windows: Windows, eval_windows: Windows, model: Any) -> None:
+    """Raise a `ForgeError` where there is nothing to train on, or an id that the base model does not have."""
     if not len(train_windows):
         raise BuildError(f"{build.folder}: there is nothing to train on; see rejects.jsonl in it for why")
     rows = model.get_input_embeddings().weight.shape[0]

@@ -3,87 +3,125 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 if TYPE_CHECKING:
     from dataforge.config import Document
     from dataforge.shards import Build
+    from trainkit.config import Train
     from trainkit.outcome import Outcome
+
+
+class Stage(NamedTuple):
+    """A stage of training with all that it needs."""
+
+    settings: "Train"
+    build: "Build"
+    reused: bool
+    """Whether the build stood before."""
+    base: str
+    """The base model's folder or hub id."""
+    base_name: str
+    """What an adapter says it was trained from."""
+    target: Path
+    """The run's folder."""
 
 
 @click.command(short_help="Build what is stale, then train an adapter.")
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
 @click.option("--out", type=click.Path(path_type=Path), help="The run's folder [default: ./runs/NAME].")
+@click.option("--plan", is_flag=True, help="Say what the run would do and take, and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Report as one JSON object.")
-def command(recipe: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+def command(recipe: Path, overrides: tuple[str, ...], out: Path | None, plan: bool, as_json: bool) -> None:
     """Build what RECIPE needs and train the adapter that its `train:` half describes.
 
     A run that was stopped goes on from its last checkpoint; a finished one is not repeated.
     """
     from dataforge import config
+    from dataforge.cli import _train_report as report
 
-    outcomes = _train(config.load(recipe, overrides), out)
+    stages = _stages(config.load(recipe, overrides), out)
+    if plan:
+        _plan(stages, as_json)
+        return
+    outcomes = _train(stages)
     if as_json:
         click.echo(json.dumps([asdict(outcome) for outcome in outcomes], default=str))
         return
-    for outcome in outcomes:
-        click.echo(f"{outcome.adapter}: {_done(outcome)}")
+    for stage, outcome in zip(stages, outcomes, strict=True):
+        report.ended(outcome, stage.build.folder)
     click.echo(f"  talk to it: forge chat {outcomes[-1].adapter}")
 
 
-def _train(document: "Document", out: Path | None) -> "list[Outcome]":
-    """Run the stages in order, each on from the adapter of the one before."""
+def _plan(stages: list[Stage], as_json: bool) -> None:
+    from dataforge.cli import _train_report as report
+    from trainkit.estimate import estimate
+
+    found = [
+        estimate(stage.settings, stage.build, stage.base, stage.base_name, stage.build.manifest.seed)
+        for stage in stages
+    ]
+    if as_json:
+        facts = [
+            {"run": stage.target, "build": stage.build.folder, "build_reused": stage.reused, **asdict(planned)}
+            | {"memory": {**asdict(planned.memory), "total": planned.memory.total}}
+            for stage, planned in zip(stages, found, strict=True)
+        ]
+        click.echo(json.dumps(facts, default=str))
+        return
+    for stage, planned in zip(stages, found, strict=True):
+        report.planned(planned, stage.build.folder, stage.target, reused=stage.reused)
+
+
+def _stages(document: "Document", out: Path | None) -> list[Stage]:
+    """The stages of training in order, with their builds made."""
     from dataforge.bases import resolve
     from trainkit.config import stages
 
     settings = stages(document)
     builds = [_build(document, stage.data) for stage in settings]
-    folder = out or Path("runs") / builds[0].manifest.name
+    folder = out or Path("runs") / builds[0][0].manifest.name
     folders = [folder / f"{number}-{stage.objective}" for number, stage in enumerate(settings, start=1)]
     if len(settings) == 1:
         folders = [folder]
-
-    from trainkit.trainer import train
-
-    outcomes: list[Outcome] = []
-    for stage, build, target in zip(settings, builds, folders, strict=True):
-        on_from = outcomes[-1].adapter if outcomes and stage.init_from is None else stage.init_from
+    found = []
+    for stage, (build, reused), target in zip(settings, builds, folders, strict=True):
         base = resolve(stage.base, document.folder)
         # An adapter outlives the folder it was trained from, so a base that is a folder is kept by its whole path.
         name = str(Path(base).resolve()) if (document.folder / stage.base).is_dir() else stage.base
-        seed = build.manifest.seed
-        outcomes.append(train(stage.model_copy(update={"init_from": on_from}), build, base, name, target, seed))
+        found.append(Stage(stage, build, reused, base, name, target))
+    return found
+
+
+def _train(stages: list[Stage]) -> "list[Outcome]":
+    """Run the stages in order, each on from the adapter of the one before."""
+    from trainkit.trainer import train
+
+    outcomes: list[Outcome] = []
+    for stage in stages:
+        on_from = outcomes[-1].adapter if outcomes and stage.settings.init_from is None else stage.settings.init_from
+        settings = stage.settings.model_copy(update={"init_from": on_from})
+        seed = stage.build.manifest.seed
+        outcomes.append(train(settings, stage.build, stage.base, stage.base_name, stage.target, seed))
     return outcomes
 
 
-def _build(document: "Document", data: Path | None) -> "Build":
-    """The build to train on: what the recipe's sources make, or the folder that `train.data` names."""
+def _build(document: "Document", data: Path | None) -> "tuple[Build, bool]":
+    """The build to train on, and whether it stood: what the recipe's sources make, or the folder `train.data` names."""
     from dataforge import report, shards
     from dataforge.build import build
 
     if "sources" not in document.data:
         if data is None:
             raise document.error(("sources",), "is missing; give sources, or a build folder as `train.data`")
-        return shards.open_build(data)
+        return shards.open_build(data), True
     if data is not None:
         raise document.error(("train", "data"), "the file has sources of its own; take one of the two away")
     outcome = build(document, None, lambda text: click.echo(text, err=True))
     click.echo(f"{outcome.folder}: {'nothing has changed' if outcome.reused else 'built'}", err=True)
     if not outcome.reused:
         click.echo("\n".join(report.summary(outcome.manifest)), err=True)
-    return shards.open_build(outcome.folder)
-
-
-def _done(outcome: "Outcome") -> str:
-    if outcome.reused:
-        return "was trained before with these settings and this data; nothing to do"
-    losses = f"loss {outcome.train_loss:.3f}" if outcome.train_loss is not None else ""
-    if outcome.eval_loss is not None:
-        losses += f", eval loss {outcome.eval_loss:.3f}"
-    return (
-        f"{outcome.steps} steps in {outcome.seconds:.0f} s, {losses}, {outcome.tokens_per_second:,.0f} tokens/s, "
-        f"peak memory {outcome.peak_memory_mb / 1024:.1f} GB"
-    )
+    return shards.open_build(outcome.folder), outcome.reused

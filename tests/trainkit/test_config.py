@@ -62,7 +62,7 @@ def test_steps_or_tokens_take_the_place_of_epochs() -> None:
         ("objective: sftt", 4, "did you mean 'sft'?"),
         ("precision: fp16", 4, "there is no gradient scaler"),
         ("memory: 12", 4, "only `auto` is"),
-        ("report_to: [wandb]", 4, "only [] is possible"),
+        ("report_to: [wandbb]", 4, "unknown tracker 'wandbb'; did you mean 'wandb'?"),
         ("early_stop: -1", 4, "train.early_stop: must be greater than 0"),
         ("adapter: {rnk: 4}", 4, "did you mean 'rank'?"),
         ("adapter: {targets: []}", 4, "train.adapter.targets"),
