@@ -12,6 +12,7 @@ Count = Annotated[int, Field(strict=True, gt=0)]
 Rate = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 
+TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
 LENGTHS = ("epochs", "steps", "tokens")
 
 
@@ -100,7 +101,7 @@ class Train(Settings):
     max_loss_jump: Annotated[float, Field(strict=True, gt=1, allow_inf_nan=False)] | None = 3.0
     """Training stops where the loss of a step is this many times the highest of the first 10 steps; null does not."""
     report_to: list[str] = Field(default_factory=list)
-    """Trackers to report to."""
+    """Trackers that get every number of metrics.jsonl: `tensorboard`, `wandb`, `mlflow`, `trackio`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -126,12 +127,13 @@ class Train(Settings):
             raise ValueError(f"{value!r} is not possible here: only `auto` is")
         return value
 
-    @field_validator("report_to", mode="before")
+    @field_validator("report_to")
     @classmethod
-    def _no_trackers(cls, value: Any) -> Any:
-        if value not in ([], None):
-            raise ValueError("there are no trackers here: only [] is possible; metrics.jsonl holds every number")
-        return []
+    def _known_trackers(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if name not in TRACKERS:
+                raise ValueError(f"unknown tracker {name!r}; {did_you_mean(name, TRACKERS)}")
+        return list(dict.fromkeys(value))
 
 
 def stages(document: Document) -> list[Train]:

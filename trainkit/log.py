@@ -8,6 +8,7 @@ from typing import Any, TextIO
 import orjson
 
 from dataforge.shards import replace_file
+from trainkit.trackers import Trackers
 
 QUIET_SECONDS = 10.0
 """Between two lines where no terminal shows the progress."""
@@ -15,23 +16,28 @@ REWRITE_SECONDS = 0.2
 
 
 class Metrics:
-    """One JSON object a line, flushed as it is written."""
+    """One JSON object a line, flushed as it is written; trackers get the same numbers."""
 
-    def __init__(self, path: Path, after_step: int) -> None:
+    def __init__(self, path: Path, after_step: int, trackers: Trackers | None = None) -> None:
         """Go on after step `after_step`: later lines, left by a run that was cut off, are dropped."""
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             replace_file(path, b"".join(line for line in path.read_bytes().splitlines(True) if _upto(line, after_step)))
         self._file = path.open("ab")
+        self._trackers = trackers
 
     def write(self, **values: Any) -> None:
         """Append one line; numbers that are not finite become null."""
         self._file.write(orjson.dumps(values) + b"\n")
         self._file.flush()
+        if self._trackers is not None:
+            self._trackers.log(values)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file and the trackers."""
         self._file.close()
+        if self._trackers is not None:
+            self._trackers.close()
 
 
 def _upto(line: bytes, step: int) -> bool:

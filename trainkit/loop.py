@@ -21,6 +21,7 @@ from trainkit.optimizer import Optimizer
 from trainkit.plan import Step, shares
 from trainkit.policy import Policy
 from trainkit.processes import Processes
+from trainkit.record_losses import RecordLosses
 
 FIRST_STEPS = 10
 """Steps whose highest loss is what a later jump is measured with."""
@@ -51,6 +52,7 @@ class Loop:
     checkpoints: Checkpoints
     metrics: Metrics | None
     """None where another process writes them."""
+    records: RecordLosses
     progress: Progress
     saved_at: int
 
@@ -107,17 +109,20 @@ class Loop:
             # Dropout is drawn by the step and the windows, whichever process has them and however often it is done.
             torch.manual_seed(draw(self.seed, "dropout", str(self.position.step), *map(str, group)) >> 1)
             with self._watched(self.train_windows, group):
-                summed, _ = self.objective.loss(self.policy, self._batch(self.train_windows, group))
+                batch = self._batch(self.train_windows, group)
+                found = self.objective.loss(self.policy, batch)
                 # The whole step's count: the mean is over its trained tokens, however they are split.
-                self.optimizer.backward(summed * (weight / step.trained_tokens))
+                self.optimizer.backward(found.summed * (weight / step.trained_tokens))
             if weight:
-                losses[group] = summed.detach()
+                losses[group] = found.summed.detach()
+                self.records.add(batch.record_ids, found.documents_S, found.trained_S)
         loss, asked = self._summed(losses, interrupt)
         self._check_jump(step, loss / step.trained_tokens)
         self.optimizer.add_up(self.processes)
         norm = self.optimizer.clip()
         self._check_norm(step, norm)
         rate = self.optimizer.step(self.position.step)
+        self.records.write(self.position.step + 1)
         self._account(step, loss, time.perf_counter() - started)
         self._report(step, rate, norm)
         if asked and not self.processes.alone:
@@ -225,9 +230,9 @@ class Loop:
             if interrupt.requested and self.processes.alone:
                 self._leave()
             with self._watched(self.eval_windows, group):
-                loss, count = self.objective.loss(self.policy, self._batch(self.eval_windows, group))
-            summed += weight * float(loss)
-            trained += round(weight) * count
+                found = self.objective.loss(self.policy, self._batch(self.eval_windows, group))
+            summed += weight * float(found.summed)
+            trained += round(weight) * found.trained
         summed, trained_tokens = self.processes.sum([summed, trained])
         return summed / trained_tokens
 
@@ -242,5 +247,6 @@ class Loop:
 
     def _leave(self) -> NoReturn:
         self.optimizer.discard()
+        self.records.discard()
         self._save()
         raise Interrupted(f"stopped after step {self.position.step} of {len(self.plan)}, which is saved")

@@ -15,6 +15,15 @@ class Rows(NamedTuple):
     values_ND: torch.Tensor
 
 
+class CrossEntropy(NamedTuple):
+    """In nats; fp32, or fp64 for fp64 inputs."""
+
+    summed: torch.Tensor
+    """Over all tokens (scalar); it carries the gradient."""
+    tokens_T: torch.Tensor
+    """Of each token, without a gradient."""
+
+
 def head_logits(
     hidden_TD: torch.Tensor, head_VD: torch.Tensor, bias_V: torch.Tensor | None = None, rows: Rows | None = None
 ) -> torch.Tensor:
@@ -43,18 +52,21 @@ class _LinearCrossEntropy(torch.autograd.Function):
         chunk: int,
         ids_N: torch.Tensor | None,
         values_ND: torch.Tensor | None,
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         rows = None if ids_N is None or values_ND is None else Rows(ids_N, values_ND)
         accumulator = torch.float64 if hidden_TD.dtype == torch.float64 else torch.float32
         wanted = any(ctx.needs_input_grad)
         gradient_TD = torch.empty_like(hidden_TD) if wanted else None
         gradient_ND = torch.zeros_like(rows.values_ND, dtype=accumulator) if wanted and rows else None
         total = hidden_TD.new_zeros((), dtype=accumulator)
+        losses_T1 = hidden_TD.new_empty((len(targets_T), 1), dtype=accumulator)
         for start in range(0, len(targets_T), chunk):
             hidden_CD, targets_C1 = hidden_TD[start : start + chunk], targets_T[start : start + chunk, None]
             logits_CV = head_logits(hidden_CD, head_VD, bias_V, rows).to(accumulator)
             lse_C1 = logits_CV.logsumexp(dim=1, keepdim=True)
-            total += (lse_C1 - logits_CV.gather(1, targets_C1)).sum()
+            losses_C1 = lse_C1 - logits_CV.gather(1, targets_C1)
+            losses_T1[start : start + chunk] = losses_C1
+            total += losses_C1.sum()
             if gradient_TD is not None:
                 residual_CV = logits_CV.sub_(lse_C1).exp_()
                 residual_CV.scatter_add_(1, targets_C1, residual_CV.new_full(targets_C1.shape, -1.0))
@@ -69,7 +81,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 part_CD.addmm_(residual_CN.to(head_VD.dtype), rows.values_ND)
         if gradient_TD is not None:
             ctx.save_for_backward(gradient_TD, gradient_ND)
-        return total
+        losses_T = losses_T1.squeeze(1)
+        ctx.mark_non_differentiable(losses_T)
+        return total, losses_T
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -87,8 +101,8 @@ def linear_cross_entropy(
     bias_V: torch.Tensor | None = None,
     chunk: int = CHUNK,
     rows: Rows | None = None,
-) -> torch.Tensor:
-    """The cross-entropy (scalar, in nats) of a linear head, summed over its T tokens.
+) -> CrossEntropy:
+    """The cross-entropy of a linear head, summed over its T tokens and of each.
 
     The head is frozen but for `rows`. The sum is taken in fp32, or in fp64 for fp64 inputs. Only `hidden_TD` and the
     rows get a gradient.
@@ -96,7 +110,7 @@ def linear_cross_entropy(
     if head_VD.requires_grad or (bias_V is not None and bias_V.requires_grad):
         raise ValueError("the output head must be frozen: its gradient is not computed here")
     ids_N, values_ND = rows or (None, None)
-    loss: torch.Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
+    found = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
         hidden_TD, head_VD, targets_T, bias_V, chunk, ids_N, values_ND
     )
-    return loss
+    return CrossEntropy(*found)

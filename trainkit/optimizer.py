@@ -140,6 +140,7 @@ class Optimizer:
     @torch.no_grad()
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
         """Go back to where `tensors` were taken."""
+        self._adam.state.clear()
         for name, master in self.masters.items():
             master.copy_(tensors[f"master/{name}"])
             if STEPS in tensors:

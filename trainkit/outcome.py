@@ -1,12 +1,13 @@
 """How a run ended, kept beside its adapter so that it is not run twice."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from dataforge.shards import replace_file
+from trainkit.record_losses import RecordLoss
 
 FILE = "outcome.json"
 
@@ -30,6 +31,8 @@ class Outcome:
     """Spent training, without loading, evaluations and checkpoints."""
     peak_memory_mb: int
     """Of the process, or of the accelerator where there is one."""
+    worst: list[RecordLoss] = field(default_factory=list)
+    """The records whose loss was highest when they were last trained on."""
     reused: bool = False
     """Nothing was done: the same run had finished before."""
     resumed: bool = False
@@ -53,7 +56,8 @@ def find(out: Path, run: str, adapter: Path) -> Outcome | None:
     found = _read(out)
     if found is None or found.pop("run", None) != run or not adapter.is_dir():
         return None
-    return replace(Outcome(adapter, **found), reused=True)
+    worst = [RecordLoss(**row) for row in found.pop("worst", [])]
+    return replace(Outcome(adapter, worst=worst, **found), reused=True)
 
 
 def _read(out: Path) -> dict[str, Any] | None:

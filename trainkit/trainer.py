@@ -1,8 +1,6 @@
 """A training run from a build and a base model to an adapter folder."""
 
 import hashlib
-import resource
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,20 @@ import torch
 from dataforge.errors import AdapterError, BaseModelError, BuildError, TrainingError
 from dataforge.seeds import draw
 from dataforge.shards import Build, sha256_of
-from trainkit import adapters, coverage, new_tokens, objectives, outcome, packing, plan, sharding, varlen
+from trainkit import (
+    adapters,
+    coverage,
+    new_tokens,
+    objectives,
+    outcome,
+    packing,
+    plan,
+    plot,
+    record_losses,
+    sharding,
+    trackers,
+    varlen,
+)
 from trainkit.checkpoint import Checkpoint, Checkpoints, Position
 from trainkit.config import Train
 from trainkit.data import Windows, micro_batch
@@ -32,8 +43,11 @@ from trainkit.model import (
 )
 from trainkit.optimizer import Optimizer
 from trainkit.outcome import Outcome
+from trainkit.peak import peak_memory
 from trainkit.policy import Policy
 from trainkit.processes import Processes
+from trainkit.record_losses import RecordLoss, RecordLosses
+from trainkit.trackers import Trackers
 
 INDIFFERENT = {
     "base",
@@ -70,7 +84,7 @@ def train(
     """
     processes = processes or Processes()
     folder = str(local_folder(base))
-    _check(settings, build, folder, base_name)
+    check(settings, build, folder, base_name)
     device = pick_device()
     precision = pick_precision(settings.precision, device)
     fingerprint = base_fingerprint(folder)
@@ -94,14 +108,17 @@ def train(
         with interruptible() as interrupt:
             loop.run(interrupt)
     finally:
+        loop.progress.close()
+        loop.records.close()
         if loop.metrics is not None:
             loop.metrics.close()
-        loop.progress.close()
+            plot.draw(out / "metrics.jsonl", out / plot.FILE)
     step, eval_loss = _chosen(settings, loop.position)
     if step != loop.position.step:
         loop.optimizer.restore(checkpoints.at(step).tensors)
     card = _card(settings, build, base_name, fingerprint)
-    done = replace(_outcome(loop.position, out / "adapter", device), adapter_step=step, eval_loss=eval_loss)
+    done = _outcome(loop.position, out / "adapter", device, _worst(loop, out) if processes.first else [])
+    done = replace(done, adapter_step=step, eval_loss=eval_loss)
 
     def write() -> None:
         adapters.save(out / "adapter", loop.policy.model, loop.optimizer.masters, tokenizer, build.manifest, card)
@@ -119,11 +136,13 @@ def _chosen(settings: Train, position: Position) -> tuple[int, float | None]:
     return position.step, position.eval_loss
 
 
-def _check(settings: Train, build: Build, folder: str, base_name: str) -> None:
+def check(settings: Train, build: Build, folder: str, base_name: str) -> None:
+    """Raise a `ForgeError` where a build, its base model (a folder) and the settings do not go together."""
     eats = objectives.load(settings.objective).EATS
     if build.manifest.kind != eats:
         raise BuildError(f"{build.folder}: holds {build.manifest.kind} shards; {settings.objective} trains on {eats}")
     check_build(build, folder, base_name)
+    trackers.check(settings.report_to)
 
 
 def _check_start(settings: Train, build: Build, base_name: str, fingerprint: str) -> None:
@@ -194,7 +213,7 @@ def _loop(
     sharded: bool,
 ) -> Loop:
     train_windows, eval_windows = Windows(build, "train"), Windows(build, "eval")
-    _check_windows(build, train_windows, eval_windows, model)
+    check_windows(build, train_windows, eval_windows, model)
     packing.check(model, max(part.longest_row for part in build.manifest.statistics.values()))
     torch.manual_seed(draw(seed, "adapter") >> 1)
     tokens = build.manifest.tokenizer
@@ -215,6 +234,9 @@ def _loop(
     position = Position() if start is None else start.position
     if start is not None:
         optimizer.restore(start.tensors)
+    progress = Progress(len(steps), silent=not processes.first)
+    config = settings.model_dump(mode="json", exclude={"data", "init_from"}) | {"build_digest": build.manifest.digest}
+    reports = Trackers(settings.report_to, build.manifest.name, out / "logs", config, position.step, progress.say)
     return Loop(
         settings=settings,
         policy=policy,
@@ -230,13 +252,15 @@ def _loop(
         sharded=sharded,
         position=position,
         checkpoints=checkpoints,
-        metrics=Metrics(out / "metrics.jsonl", position.step) if processes.first else None,
-        progress=Progress(len(steps), silent=not processes.first),
+        metrics=Metrics(out / "metrics.jsonl", position.step, reports) if processes.first else None,
+        records=RecordLosses(out, position.step, processes),
+        progress=progress,
         saved_at=position.step,
     )
 
 
-def _check_windows(build: Build, train_windows: Windows, eval_windows: Windows, model: Any) -> None:
+def check_windows(build: Build, train_windows: Windows, eval_windows: Windows, model: Any) -> None:
+    """Raise a `ForgeError` where there is nothing to train on, or an id that the base model does not have."""
     if not len(train_windows):
         raise BuildError(f"{build.folder}: there is nothing to train on; see rejects.jsonl in it for why")
     rows = model.get_input_embeddings().weight.shape[0]
@@ -258,7 +282,15 @@ def _card(settings: Train, build: Build, base_name: str, fingerprint: str) -> ad
     )
 
 
-def _outcome(position: Position, adapter: Path, device: torch.device) -> Outcome:
+def _worst(loop: Loop, out: Path) -> list[RecordLoss]:
+    """The records that are learned worst, by the last time each was trained on."""
+    epoch = loop.plan[loop.position.step - 1].epoch
+    # The last epoch may be a part of one, in which not every record was seen.
+    before = sum(step.epoch < epoch - 1 for step in loop.plan)
+    return record_losses.worst(out, record_losses.NAMED, before)
+
+
+def _outcome(position: Position, adapter: Path, device: torch.device, worst: list[RecordLoss]) -> Outcome:
     return Outcome(
         adapter=adapter,
         steps=position.step,
@@ -267,12 +299,6 @@ def _outcome(position: Position, adapter: Path, device: torch.device) -> Outcome
         eval_loss=position.eval_loss,
         tokens_per_second=position.tokens / position.seconds,
         seconds=position.seconds,
-        peak_memory_mb=_peak_memory_mb(device),
+        peak_memory_mb=peak_memory(device) // 2**20,
+        worst=worst,
     )
-
-
-def _peak_memory_mb(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) // 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak // 2**20 if sys.platform == "darwin" else peak // 2**10

@@ -81,7 +81,7 @@ def test_steps_or_tokens_take_the_place_of_epochs() -> None:
         ("tokens_per_micro_batch: 0", 4, "train.tokens_per_micro_batch"),
         ("adapter_from: first", 4, "train.adapter_from: must be 'auto', 'last' or 'best', not 'first'"),
         ("memory: 12", 4, "only `auto` is"),
-        ("report_to: [wandb]", 4, "only [] is possible"),
+        ("report_to: [wandbb]", 4, "unknown tracker 'wandbb'; did you mean 'wandb'?"),
         ("early_stop: -1", 4, "train.early_stop: must be greater than 0"),
         ("adapter: {rnk: 4}", 4, "did you mean 'rank'?"),
         ("adapter: {targets: []}", 4, "train.adapter.targets"),

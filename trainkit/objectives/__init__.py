@@ -4,12 +4,12 @@ An objective is a module with
 
     EATS                      the kind of shard it trains on
     prepare(policy, batch)    what must happen before the loss, or the batch as it is
-    loss(policy, batch)       the summed loss and the number of trained tokens in it
+    loss(policy, batch)       the summed loss, the number of trained tokens in it, and both for each document
 """
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 from dataforge.config import did_you_mean
 from dataforge.errors import ConfigError
@@ -21,6 +21,19 @@ if TYPE_CHECKING:
     from trainkit.policy import Policy
 
 
+class Loss(NamedTuple):
+    """The loss of one micro-batch of S documents."""
+
+    summed: "torch.Tensor"
+    """Over its trained tokens (scalar, fp32); it carries the gradient."""
+    trained: int
+    """Trained tokens."""
+    documents_S: "torch.Tensor"
+    """The loss of each document, summed over its trained tokens, without a gradient."""
+    trained_S: "torch.Tensor"
+    """Trained tokens of each document."""
+
+
 class Objective(Protocol):
     """What the training loop asks of an objective's module."""
 
@@ -29,8 +42,8 @@ class Objective(Protocol):
     def prepare(self, policy: "Policy", batch: "MicroBatch") -> "MicroBatch":
         """The batch as the loss needs it."""
 
-    def loss(self, policy: "Policy", batch: "MicroBatch") -> "tuple[torch.Tensor, int]":
-        """The loss summed over trained tokens, and their number."""
+    def loss(self, policy: "Policy", batch: "MicroBatch") -> Loss:
+        """The loss summed over trained tokens, their number, and both for each document."""
 
 
 def names() -> list[str]:
