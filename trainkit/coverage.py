@@ -61,7 +61,7 @@ def coverage(adapted: Any) -> Coverage:
         if not isinstance(module, LoraLayer):
             continue
         if isinstance(module, ParamWrapper):
-            weight = module.get_param()
+            weight = module.get_param()  # type: ignore[no-untyped-call]
             name = name if module.parameter_name == "weight" else f"{name}.{module.parameter_name}"
         else:
             weight = module.get_base_layer().weight

@@ -25,7 +25,8 @@ from trainkit.policy import Policy
 from trainkit.trainer import train
 
 from .conftest import random_windows, write_build
-from .test_trainer import InterruptingStream, documents, losses, metrics
+from .plain_loop import documents
+from .test_trainer import InterruptingStream, losses, metrics
 
 CPU = torch.device("cpu")
 KNOWN = 300
