@@ -71,17 +71,14 @@ def _compare(config: Any, calls: int, packed_TD: torch.Tensor, alone_TD: torch.T
 
 def _check_lengths(config: Any, longest_row: int) -> None:
     """Two things change with length alone, and no short document shows them."""
+    limits = [("attention in chunks", getattr(config, "attention_chunk_size", None))]
     rope = getattr(config, "rope_parameters", None) or {}
-    limits = {
-        "attention in chunks": getattr(config, "attention_chunk_size", None),
+    for part in (rope, *(part for part in rope.values() if isinstance(part, dict))):
         # transformers picks one set of frequencies for a whole row, by the longest of its documents.
-        f"{rope.get('rope_type')} positions": (
-            rope.get("original_max_position_embeddings") or config.max_position_embeddings
-            if rope.get("rope_type") in ("dynamic", "longrope")
-            else None
-        ),
-    }
-    for what, limit in limits.items():
+        if part.get("rope_type") in ("dynamic", "longrope"):
+            limit = part.get("original_max_position_embeddings") or config.max_position_embeddings
+            limits.append((f"{part['rope_type']} positions", limit))
+    for what, limit in limits:
         if limit is not None and longest_row > limit:
             raise BaseModelError(
                 f"base models of type {config.model_type} have {what}, which are right here up to {limit} tokens, but "
