@@ -72,9 +72,10 @@ def attach(model: Any, settings: LoraAdapter, new_ids: Sequence[int] = ()) -> An
         try:
             adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
         except ValueError as error:
+            experts = "set `adapter.dropout: 0` and `adapter.dora: false` to train its fused experts, or "
             raise AdapterError(
-                f"this base's fused experts cannot be adapted so ({_first_line(error)}); set `adapter.dropout: 0` and "
-                "`adapter.dora: false`, or list `adapter.targets`"
+                f"this base cannot be adapted so ({_first_line(error)}); "
+                f"{experts if settings.dropout or settings.dora else ''}list other `adapter.targets`"
             ) from None
     coverage.check(adapted, settings)
     return adapted

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from trainkit.config import LoraAdapter, Train
 from trainkit.model import load_base
 from trainkit.trainer import train
 
-from .conftest import random_windows
-from .plain_loop import plain_loop
+from .any_models import TRAINED, tiny
+from .conftest import random_windows, write_build
+from .plain_loop import mean_loss, plain_loop
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
@@ -37,6 +39,12 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any], float]] = {
         1.0,
     ),
 }
+
+
+@pytest.fixture
+def build(tmp_path: Path, tiny_base: Path) -> Build:
+    """Four windows to train on and two held out."""
+    return write_build(tmp_path / "build", tiny_base, random_windows(4, 1, "t"), random_windows(2, 2, "e"))
 
 
 def settings_of(variant: str, **more: Any) -> Train:
@@ -57,7 +65,7 @@ def test_five_steps_are_those_of_a_plain_loop_and_peft_loads_the_result(
     _, theirs, b_ratio = VARIANTS[variant]
     config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM", **theirs)
     rates = [0.01 * (1 - step / 5) for step in range(5)]
-    plain = plain_loop(tiny_base, config, draw(7, "adapter") >> 1, rates, random_windows(12, 1, "t"), b_ratio=b_ratio)
+    plain = plain_loop(tiny_base, config, draw(7, "adapter") >> 1, rates, random_windows(4, 1, "t"), b_ratio=b_ratio)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["loss"] for line in lines if "loss" in line] == pytest.approx(plain.losses, rel=1e-5)
     saved, wanted = adapters.load_file(adapter / adapters.WEIGHTS), get_peft_model_state_dict(plain.model)
@@ -116,7 +124,41 @@ def test_of_two_ranks_the_first_counts_also_after_loading(tiny_base: Path, build
     assert {m.r["default"] for name, m in found.items() if name.endswith("v_proj")} == {2}
     assert {m.scaling["default"] for name, m in found.items() if name.endswith("q_proj")} == {1.0}
     saved = adapters.load_file(adapter / adapters.WEIGHTS)
-    assert get_peft_model_state_dict(loaded).keys() == saved.keys()
+    assert get_peft_model_state_dict(loaded, save_embedding_layers=False).keys() == saved.keys()
+
+
+def other_base(folder: Path, tiny_base: Path, kind: str) -> Path:
+    base = shutil.copytree(tiny_base, folder / kind)
+    tiny(kind, TRAINED[kind]).save_pretrained(base)
+    return base
+
+
+def test_a_mixture_whose_experts_peft_adapts_is_trained_whole(build: Build, tiny_base: Path, tmp_path: Path) -> None:
+    base = other_base(tmp_path, tiny_base, "mixtral")
+    adapter = train(settings_of("rslora"), build, str(base), "tiny", tmp_path / "run", 7).adapter
+    assert json.loads((adapter / "adapter_config.json").read_text())["target_parameters"] == [
+        "down_proj", "gate.weight", "gate_up_proj",
+    ]  # fmt: skip
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter)
+    with torch.no_grad():
+        held_out = mean_loss(loaded, random_windows(2, 2, "e"), backward=False)
+    assert [line["eval_loss"] for line in lines if "eval_loss" in line][-1] == pytest.approx(held_out, rel=1e-5)
+    assert open_assistant(adapter, str(base)).answers([[{"role": "user", "content": "hello"}]], 3)
+
+
+def test_what_stays_untrained_is_told_where_it_is_allowed(
+    build: Build, tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = other_base(tmp_path, tiny_base, "qwen2_moe")
+    settings = settings_of("rslora", steps=1)
+    with pytest.raises(AdapterError, match=r"experts.gate_up_proj .* stay untrained, 5.*% of the layers' weights"):
+        train(settings, build, str(base), "tiny", tmp_path / "run", 7)
+    allowed = settings.adapter.model_copy(update={"untrained": "allow"})
+    train(settings.model_copy(update={"adapter": allowed}), build, str(base), "tiny", tmp_path / "run", 7)
+    assert "experts.gate_up_proj (8,192)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

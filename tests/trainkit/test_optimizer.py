@@ -1,7 +1,10 @@
 import math
+from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
+from peft.optimizers import create_loraplus_optimizer
 
 from trainkit.config import Train
 from trainkit.optimizer import Optimizer, learning_rate
@@ -41,6 +44,27 @@ def test_warm_up_all_the_way_never_falls() -> None:
     assert rates == pytest.approx([0.2, 0.4, 0.6, 0.8])
 
 
+def test_the_shortest_runs_and_warm_ups() -> None:
+    def rates(schedule: str, warmup: float, steps: int) -> list[float]:
+        settings = Train(base="b", schedule=schedule, warmup=warmup, learning_rate=1.0)  # type: ignore[arg-type]
+        return [learning_rate(settings, step, steps) for step in range(steps)]
+
+    for schedule in ("cosine", "linear", "constant", "wsd"):
+        assert rates(schedule, 0.0, 1) == [1.0]
+        assert rates(schedule, 1.0, 1) == [0.5]
+        assert rates(schedule, 0.5, 2)[0] == 0.5
+        assert rates(schedule, 1.0, 3) == pytest.approx([0.25, 0.5, 0.75])
+    # A share that is less than half a step is no warm-up.
+    assert rates("constant", 0.03, 16) == [1.0] * 16
+    assert rates("constant", 0.03, 17) == [0.5] + [1.0] * 16
+
+
+def test_a_decay_over_all_steps_begins_where_the_warm_up_ends() -> None:
+    settings = Train(base="b", schedule="wsd", warmup=0.4, decay=1.0, learning_rate=1.0)
+    rates = [learning_rate(settings, step, 5) for step in range(5)]
+    assert rates == pytest.approx([1 / 3, 2 / 3, 3 / 4, 2 / 4, 1 / 4])
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_two_steps_are_those_of_the_paper(dtype: torch.dtype) -> None:
     settings = Train(base="b", schedule="constant", warmup=0.0, learning_rate=0.1, weight_decay=0.5, clip=None)
@@ -69,6 +93,74 @@ def test_clipping_shortens_the_whole_gradient_to_the_limit() -> None:
     assert optimizer.clip() == pytest.approx(5.0)
     assert [weight.grad.item() for weight in weights.values() if weight.grad is not None] == pytest.approx([0.6, 0.8])
     assert optimizer.clip() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(5.0, 1.0), (6.0, 1.0), (None, 1.0), (2.5, 0.5)])
+def test_a_gradient_within_the_limit_is_left_alone(limit: float | None, kept: float) -> None:
+    weights = {name: torch.nn.Parameter(torch.zeros(1)) for name in ("w.lora_A.x", "w.lora_B.x")}
+    settings = Train(base="b", clip=limit, adapter={"b_learning_rate_ratio": 4.0})  # type: ignore[arg-type]
+    optimizer = Optimizer(weights, settings, 1)
+    for weight, size in zip(weights.values(), (3.0, -4.0), strict=True):
+        weight.grad = torch.tensor([size])
+    assert optimizer.clip() == pytest.approx(5.0)
+    found = [weight.grad.item() for weight in weights.values() if weight.grad is not None]
+    assert found == pytest.approx([3.0 * kept, -4.0 * kept], rel=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("ratio", [1.0, 4.0, 16.0])
+def test_ten_steps_of_lora_plus_are_pefts(ratio: float) -> None:
+    def fresh() -> Any:
+        torch.manual_seed(0)
+        layers = torch.nn.ModuleDict(
+            {"embed": torch.nn.Embedding(20, 8), "one": torch.nn.Linear(8, 12), "two": torch.nn.Linear(12, 5)}
+        )
+        return get_peft_model(layers, LoraConfig(r=2, target_modules=["one", "two"]))  # type: ignore[arg-type]
+
+    ours, theirs = fresh(), fresh()
+    parameters = {name: weight for name, weight in ours.named_parameters() if weight.requires_grad}
+    adapter = {"b_learning_rate_ratio": ratio}
+    settings = Train(base="b", schedule="linear", warmup=0.0, learning_rate=0.1, weight_decay=0.3, clip=None,
+                     adapter=adapter)  # type: ignore[arg-type]  # fmt: skip
+    optimizer = Optimizer(parameters, settings, 10)
+    plus = create_loraplus_optimizer(
+        theirs, torch.optim.AdamW, lr=0.1, loraplus_lr_ratio=ratio, loraplus_weight_decay=0.3
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(plus, lambda step: 1 - step / 10)
+    rng = torch.Generator().manual_seed(1)
+    for step in range(10):
+        for (name, weight), twin in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+            if name in parameters:
+                weight.grad = torch.randn(weight.shape, generator=rng)
+                twin.grad = weight.grad.clone()
+        optimizer.collect()
+        optimizer.clip()
+        assert optimizer.step(step) == pytest.approx(0.1 * (1 - step / 10))
+        plus.step()
+        schedule.step()
+    for weight, twin in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(weight, twin)
+
+
+def test_only_b_matrices_learn_at_their_own_rate() -> None:
+    names = {
+        "layer.lora_A.default.weight": 1.0,
+        "layer.lora_B.default.weight": 3.0,
+        "embed.lora_embedding_A.default": 1.0,
+        "embed.lora_embedding_B.default": 3.0,
+        "layer.lora_magnitude_vector.default.weight": 1.0,
+        "embed.token_adapter.trainable_tokens_delta.default": 1.0,
+    }
+    weights = {name: torch.nn.Parameter(torch.zeros(2)) for name in names}
+    settings = Train(base="b", schedule="constant", warmup=0.0, learning_rate=0.01, clip=None,
+                     adapter={"b_learning_rate_ratio": 3.0})  # type: ignore[arg-type]  # fmt: skip
+    optimizer = Optimizer(weights, settings, 1)
+    for weight in weights.values():
+        weight.grad = torch.ones(2)
+    optimizer.step(0)
+    for name, ratio in names.items():
+        # Adam's first step has the length of the learning rate.
+        assert weights[name].tolist() == pytest.approx([-0.01 * ratio] * 2, rel=1e-5), name
 
 
 def test_small_gradients_of_many_micro_batches_are_not_lost_in_bf16() -> None:
