@@ -138,7 +138,7 @@ class Manifest(_Part):
     recipe: dict[str, Any]
     recipe_sha256: str
     inputs: dict[str, str]
-    """Content hash of each input file, by source name."""
+    """Content hash of each input file, by the name of its source, or `step NAME`."""
     template: TemplateEntry
     tokenizer: TokenizerEntry
     seed: int

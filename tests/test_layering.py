@@ -18,6 +18,7 @@ DATAFORGE = [
     "seeds",
     "text",
     "sources",
+    "steps",
     "components",
     "recipe",
     "readers",
@@ -45,6 +46,7 @@ DATAFORGE = [
     "cli",
 ]
 SOURCES_MAY_IMPORT = {"config", "records", "text"}
+STEPS_MAY_IMPORT = {"errors", "config", "records", "seeds", "text"}
 TRAINKIT_MAY_IMPORT = {"errors", "config", "seeds", "shards"}
 HEAVY = {"torch", "transformers", "peft", "trainkit"}
 
@@ -101,6 +103,13 @@ def test_sources_see_records_and_text_and_no_sibling(path: Path) -> None:
     for dotted in imports(path):
         if dotted.startswith("dataforge."):
             assert station(dotted) in SOURCES_MAY_IMPORT, f"{path} imports {dotted}"
+
+
+@pytest.mark.parametrize("path", modules("dataforge/steps"), ids=str)
+def test_steps_see_records_and_no_sibling(path: Path) -> None:
+    for dotted in imports(path):
+        if dotted.startswith("dataforge."):
+            assert station(dotted) in STEPS_MAY_IMPORT, f"{path} imports {dotted}"
 
 
 @pytest.mark.parametrize("path", modules("trainkit"), ids=str)
