@@ -6,7 +6,6 @@
 Nothing is pickled; a folder under its own name is whole.
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from dataforge.errors import TrainingError
 from dataforge.shards import sha256_of
-from trainkit.files import replaced_folder
+from trainkit.files import remove, replaced_folder, written
 
 TENSORS = "state.safetensors"
 STATE = "state.json"
@@ -79,19 +78,13 @@ class Checkpoints:
         Raises `TrainingError` where it cannot be written.
         """
         folder = self._folder / f"step-{position.step:08d}"
-        try:
-            with replaced_folder(folder) as temporary:
-                path = temporary / TENSORS
-                save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
-                state = _State(run=self._run, position=position, tensors_sha256=sha256_of(path))
-                (temporary / STATE).write_text(state.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise TrainingError(
-                f"{folder}: the checkpoint cannot be written ({error.strerror or error}); make room and run the same "
-                "command again, which goes on from the last checkpoint"
-            ) from None
+        with written(folder), replaced_folder(folder) as temporary:
+            path = temporary / TENSORS
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+            state = _State(run=self._run, position=position, tensors_sha256=sha256_of(path))
+            (temporary / STATE).write_text(state.model_dump_json(indent=2) + "\n", encoding="utf-8")
         for old in self._all()[: -self._keep]:
-            shutil.rmtree(old)
+            remove(old)
         return folder
 
     def latest(self) -> Checkpoint | None:
@@ -117,7 +110,8 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Delete every checkpoint."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder.is_dir():
+            remove(self._folder)
 
     def _all(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"))

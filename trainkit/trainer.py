@@ -17,7 +17,7 @@ from trainkit import adapters, new_tokens, objectives, outcome, plan
 from trainkit.checkpoint import Checkpoint, Checkpoints, Position, restore_random_states
 from trainkit.config import Train
 from trainkit.data import Windows, micro_batch
-from trainkit.files import sweep
+from trainkit.files import sweep, written
 from trainkit.interrupt import interruptible
 from trainkit.log import Metrics, Progress
 from trainkit.loop import Loop
@@ -60,9 +60,10 @@ def train(settings: Train, build: Build, base: str, base_name: str, out: Path, s
         loop.metrics.close()
         loop.progress.close()
     card = _card(settings, build, base_name, fingerprint)
-    adapters.save(out / "adapter", loop.policy.model, loop.optimizer.masters, tokenizer, build.manifest, card)
     done = _outcome(loop.position, out / "adapter", device)
-    outcome.write(out, run, done)
+    with written(out / "adapter"):
+        adapters.save(out / "adapter", loop.policy.model, loop.optimizer.masters, tokenizer, build.manifest, card)
+        outcome.write(out, run, done)
     return replace(done, resumed=start is not None)
 
 
@@ -102,7 +103,10 @@ def _start(out: Path, run: str, checkpoints: Checkpoints, progress: Progress) ->
     sweep(out)
     sweep(out / "checkpoints")
     if checkpoints.other_run() or outcome.other_run(out, run):
-        progress.say(f"{out}: the settings, the data or the base model are not those of the run before; starting anew")
+        stake = f"; {out / 'adapter'} will be replaced, another --out keeps it" if (out / "adapter").is_dir() else ""
+        progress.say(
+            f"{out}: the settings, the data or the base model are not those of the run before; starting anew{stake}"
+        )
         (out / outcome.FILE).unlink(missing_ok=True)
         checkpoints.clear()
     found = checkpoints.latest()
