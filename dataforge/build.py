@@ -61,9 +61,11 @@ def build(document: Document, out: Path | None, say: Say) -> Outcome:
     """
     plan = line.plan(recipe.read(document))
     folder = out or Path("builds") / plan.recipe.data.name
-    standing = _standing(folder, plan)
+    standing = _standing(folder)
+    if standing is not None and standing.key == plan.key:
+        return Outcome(folder, shards.open_build(folder).manifest, reused=True)
     if standing is not None:
-        return Outcome(folder, standing, reused=True)
+        say(f"{folder}: is built anew, as {' and '.join(_changes(standing, plan))} changed")
     for note in plan.format.notes:
         say(f"note: {note}")
     prepared = line.prepare(plan)
@@ -73,13 +75,22 @@ def build(document: Document, out: Path | None, say: Say) -> Outcome:
     if not rows["train"]:
         raise BuildError(f"{document.path}: nothing is left to train on: {_reasons(prepared)}")
     _clear(folder)
+    try:
+        manifest = _write(folder, plan, prepared, rows)
+    except OSError as error:
+        reason = error.strerror or error
+        raise BuildError(f"{folder}: cannot be written ({reason}); make room and run the same command again") from None
+    return Outcome(folder, manifest, reused=False)
+
+
+def _write(folder: Path, plan: Plan, prepared: Prepared, rows: dict[Split, list[Row]]) -> Manifest:
     entries = [entry for split in shards.SPLITS for entry in _write_shards(folder, split, rows[split], plan)]
     _write_records(folder, plan, prepared)
     _write_rejects(folder, prepared.rejects)
     manifest = _manifest(plan, prepared, rows, entries)
     shards.replace_file(folder / "README.md", report.dataset_card(manifest).encode())
     shards.write_manifest(folder, manifest)
-    return Outcome(folder, manifest, reused=False)
+    return manifest
 
 
 def digest(manifest: Manifest) -> str:
@@ -98,12 +109,27 @@ def digest(manifest: Manifest) -> str:
     return hashlib.sha256(canonical_json(decides)).hexdigest()
 
 
-def _standing(folder: Path, plan: Plan) -> Manifest | None:
-    """The manifest of a whole build that this plan would make again."""
-    if not (folder / "manifest.json").is_file():
+def _standing(folder: Path) -> Manifest | None:
+    """The manifest of the build that is there, if this version reads it."""
+    try:
+        return shards.read_manifest(folder)
+    except BuildError:
         return None
-    manifest = shards.read_manifest(folder)
-    return shards.open_build(folder).manifest if manifest.key == plan.key else None
+
+
+def _changes(standing: Manifest, plan: Plan) -> list[str]:
+    """What a build that stands depends on and is no longer so."""
+    parts = {
+        "the recipe": standing.recipe_sha256 != _recipe_sha256(plan),
+        "what it reads": standing.inputs != plan.inputs,
+        "the tokenizer": standing.tokenizer.sha256 != plan.format.tokenizer.sha256,
+        "the chat template": standing.template.text != plan.format.template.text,
+    }
+    return [part for part, changed in parts.items() if changed] or ["the version of this program"]
+
+
+def _recipe_sha256(plan: Plan) -> str:
+    return hashlib.sha256(canonical_json(plan.recipe.normalised())).hexdigest()
 
 
 def _clear(folder: Path) -> None:
@@ -196,14 +222,13 @@ def _write_rejects(folder: Path, rejects: Sequence[Reject]) -> None:
 
 
 def _manifest(plan: Plan, prepared: Prepared, rows: dict[Split, list[Row]], entries: Sequence[ShardEntry]) -> Manifest:
-    normalised = plan.recipe.normalised()
     manifest = Manifest(
         format=shards.FORMAT,
         name=plan.recipe.data.name,
         kind="chat",
         key=plan.key,
-        recipe=normalised,
-        recipe_sha256=hashlib.sha256(canonical_json(normalised)).hexdigest(),
+        recipe=plan.recipe.normalised(),
+        recipe_sha256=_recipe_sha256(plan),
         inputs=plan.inputs,
         template=shards.TemplateEntry(
             source=plan.recipe.data.chat,

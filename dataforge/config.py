@@ -160,9 +160,15 @@ def _override(data: dict[str, Any], text: str) -> KeyPath:
             target = target.setdefault(part, {})
         if not isinstance(target, dict | list):
             raise ConfigError(f"command line: {dotted(parts[: depth + 1])}: has a value, so it holds no further keys")
-    if isinstance(target, list) and (not isinstance(parts[-1], int) or parts[-1] >= len(target)):
-        raise ConfigError(f"command line: {dotted(parts)}: there is no such item")
-    target[parts[-1]] = parsed
+    last = parts[-1]
+    if isinstance(target, list):
+        if not isinstance(last, int):
+            first = dotted((*parts[:-1], 0, last))
+            message = f"{dotted(parts[:-1])} is a list; name one of it, as in {first}"
+            raise ConfigError(f"command line: {dotted(parts)}: {message}")
+        if last >= len(target):
+            raise ConfigError(f"command line: {dotted(parts)}: there is no such item")
+    target[last] = parsed
     return parts
 
 

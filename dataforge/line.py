@@ -1,4 +1,4 @@
-"""The straight line from a recipe to rows: read, convert, weigh, gate, render, tokenize; every loss is counted.
+"""The straight line from a recipe to rows: read, convert, steps, weigh, gate, render, tokenize; what falls is counted.
 
 `prepare(plan)` runs it in memory. `build` writes what comes out, `preview` shows it.
 """
@@ -6,7 +6,7 @@
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import metadata
@@ -16,8 +16,8 @@ from dataforge import components, readers, seeds
 from dataforge.answers import UNPROVEN
 from dataforge.bases import load_tokenizer
 from dataforge.chat_format import ChatFormat
-from dataforge.errors import TemplateError
-from dataforge.recipe import Recipe
+from dataforge.errors import InputError, TemplateError
+from dataforge.recipe import Recipe, StepSpec
 from dataforge.records import Chat, Reject, Row, canonical_json
 from dataforge.shards import FORMAT, Split, Stage, Turns, sha256_of
 from dataforge.text import fill
@@ -34,7 +34,9 @@ class Plan:
     recipe: Recipe
     format: ChatFormat
     inputs: dict[str, str]
-    """SHA-256 of each source's file, by source name."""
+    """SHA-256 of each file that is read, by the name of its source, or `step NAME`."""
+    steps: Mapping[str, components.Step] = field(default_factory=dict)
+    """The recipe's steps, by name, with what they read."""
 
     @cached_property
     def key(self) -> str:
@@ -62,9 +64,10 @@ class Prepared:
 
 
 def plan(recipe: Recipe) -> Plan:
-    """Find the tokenizer, its template and the stop token, and hash the inputs.
+    """Find the tokenizer, its template and the stop token, hash the inputs, and let steps read theirs.
 
-    Raises `BaseModelError` where the tokenizer does not serve, `ConfigError` where the chat template does not.
+    Raises `BaseModelError` where the tokenizer does not serve, `ConfigError` where the chat template or a step's file
+    does not.
     """
     data = recipe.data
     tokenizer = load_tokenizer(recipe.tokenizer, recipe.document.folder)
@@ -81,7 +84,17 @@ def plan(recipe: Recipe) -> Plan:
         )
     except TemplateError as error:
         raise recipe.document.error(("chat",), str(error)) from None
-    return Plan(recipe, format_, {spec.name: sha256_of(spec.path) for spec in recipe.sources})
+    inputs = {spec.name: sha256_of(spec.path) for spec in recipe.sources}
+    # A source's name holds no blank, so the two kinds do not meet.
+    inputs |= {f"step {spec.name}": sha256_of(spec.path) for spec in recipe.every_step if spec.path is not None}
+    return Plan(recipe, format_, inputs, {spec.name: _start(recipe, spec) for spec in recipe.every_step})
+
+
+def _start(recipe: Recipe, spec: StepSpec) -> components.Step:
+    try:
+        return components.step(spec.use).start(spec.name, spec.settings)
+    except InputError as error:
+        raise recipe.document.error((*spec.at, "path"), str(error)) from None
 
 
 def split_of(chat: Chat, recipe: Recipe) -> Split:
@@ -92,17 +105,25 @@ def split_of(chat: Chat, recipe: Recipe) -> Split:
 def prepare(plan: Plan, limit: int | None = None) -> Prepared:
     """Run the line; `limit` takes only so many records of each source.
 
-    Records flow through it one by one, so that conversations are rendered while earlier ones are encoded.
+    Records flow through it one by one, so that conversations are rendered while earlier ones are encoded. Raises
+    `ConfigError` where what a step reads does not belong to the records.
     """
     done, data, format_ = Prepared(), plan.recipe.data, plan.format
     rows = _station(done, "read", _read(plan.recipe, limit))
     chats = _station(done, "convert", _convert(rows, plan.recipe, done))
+    for source in plan.recipe.sources:
+        for step in source.steps:
+            chats = _station(done, step.name, _step(chats, plan.steps[step.name], source.name))
+    for step in plan.recipe.steps:
+        chats = _station(done, step.name, _step(chats, plan.steps[step.name]))
     weighed = _weigh(chats, plan.recipe, done)
     gate = Gate(format_.typed, format_.typed_in_answers) if data.special_tokens == "reject" else Gate()
     passed = _station(done, "gate", (gate.check(chat) or chat for chat in weighed))
     rendered = _station(done, "render", (format_.renderer.render(chat) for chat in passed))
     encoded = _station(done, "tokenize", encode(rendered, format_.encoder, data.train_on))
     done.encoded.extend(_station(done, "length", (_fits(item, data.max_tokens) for item in encoded)))
+    if limit is None:
+        _finish_steps(plan)
     order = {spec.name: position for position, spec in enumerate(plan.recipe.sources)}
     done.rejects.sort(key=lambda reject: (order[reject.origin.source], reject.origin.ordinal))
     return done
@@ -152,6 +173,19 @@ def _convert(rows: Iterable[Row], recipe: Recipe, done: Prepared) -> Iterator[Ch
         unused -= {(spec.name, key) for key in used}
         yield components.source(spec.entry.use).convert(replace(row, columns=columns), spec.settings)
     done.unused_vars = sorted(f"{source}: {key}" for source, key in unused)
+
+
+def _step(chats: Iterable[Chat], step: components.Step, source: str | None = None) -> Iterator[Chat | Reject]:
+    """Records through a step; those of other sources pass it by."""
+    return (step.take(chat) if source in (None, chat.origin.source) else chat for chat in chats)
+
+
+def _finish_steps(plan: Plan) -> None:
+    for spec in plan.recipe.every_step:
+        try:
+            plan.steps[spec.name].finish()
+        except InputError as error:
+            raise plan.recipe.document.error((*spec.at, "path"), str(error)) from None
 
 
 def _weigh(chats: Iterable[Chat], recipe: Recipe, done: Prepared) -> Iterator[Chat]:

@@ -1,6 +1,7 @@
 """The data half of a recipe file, read and checked; the `train:` half is `trainkit`'s to read."""
 
 import datetime
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from dataforge import components
-from dataforge.config import Document, Settings, did_you_mean
+from dataforge.config import Document, KeyPath, Settings, did_you_mean
 from dataforge.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^[\w.-]+$")]
@@ -27,6 +28,8 @@ class SourceEntry(Settings):
     """Words to put in place of `<KEY>`, `[KEY]`, `{{KEY}}` and `{{key}}`, literally."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     """2 takes every record twice, 0.5 every other one, chosen by record id."""
+    steps: list[dict[str, Any]] = Field(default_factory=list)
+    """Steps for this source alone, before those for all."""
 
 
 class Split(Settings):
@@ -66,6 +69,26 @@ class Data(Settings):
     reasoning: Literal["keep", "drop", "write_empty"] = "keep"
     """`drop` leaves it out; `write_empty` has the model close an empty thought where the prompt opens one."""
     split: Split = Split()
+    steps: list[dict[str, Any]] = Field(default_factory=list)
+    """What is done with the records of all sources, in this order, before they are weighed."""
+
+
+@dataclass(frozen=True)
+class StepSpec:
+    """One step of a recipe."""
+
+    name: str
+    """Its station in the funnel: `losses`, or `corpus.losses` where it is a step of the source `corpus` alone."""
+    use: str
+    settings: Settings
+    path: Path | None
+    """The file that it reads."""
+    at: KeyPath
+    """Where it stands in the recipe."""
+
+    def normalised(self) -> dict[str, Any]:
+        """All of it that decides what is built, without its path."""
+        return {"use": self.use, **self.settings.model_dump(mode="json", exclude={"path"}, exclude_none=True)}
 
 
 @dataclass(frozen=True)
@@ -76,6 +99,7 @@ class SourceSpec:
     entry: SourceEntry
     settings: Settings
     path: Path
+    steps: tuple[StepSpec, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,6 +110,13 @@ class Recipe:
     data: Data
     sources: tuple[SourceSpec, ...]
     tokenizer: str
+    steps: tuple[StepSpec, ...] = ()
+    """For the records of all sources."""
+
+    @property
+    def every_step(self) -> tuple[StepSpec, ...]:
+        """The steps of each source, then those for all."""
+        return (*(step for spec in self.sources for step in spec.steps), *self.steps)
 
     @property
     def window(self) -> int:
@@ -100,16 +131,22 @@ class Recipe:
         sources = [
             {
                 "name": spec.name,
-                **spec.entry.model_dump(mode="json", exclude={"path", "name"}),
+                **spec.entry.model_dump(mode="json", exclude={"path", "name", "steps"}),
                 **spec.settings.model_dump(mode="json"),
+                **_normalised(spec.steps),
             }
             for spec in self.sources
         ]
         return {
-            **self.data.model_dump(mode="json", exclude={"name", "tokenizer", "chat"}),
+            **self.data.model_dump(mode="json", exclude={"name", "tokenizer", "chat", "steps"}),
             "window": self.window,
             "sources": sources,
+            **_normalised(self.steps),
         }
+
+
+def _normalised(steps: tuple[StepSpec, ...]) -> dict[str, Any]:
+    return {"steps": [step.normalised() for step in steps]} if steps else {}
 
 
 def read(document: Document) -> Recipe:
@@ -124,15 +161,17 @@ def read(document: Document) -> Recipe:
     sources = document.data.get("sources")
     if not isinstance(sources, list) or not sources:
         raise document.error(("sources",), "must be a list with at least one source")
-    specs = tuple(_source(document, position) for position in range(len(sources)))
+    taken = Counter[str]()
+    specs = tuple(_source(document, position, taken) for position in range(len(sources)))
     for position, spec in enumerate(specs):
         if spec.name in [earlier.name for earlier in specs[:position]]:
             message = f"another source is named {spec.name!r}; give this one a `name:`"
             raise document.error(("sources", position), message)
-    return Recipe(document, data, specs, _tokenizer(document, data))
+    steps = _steps(document, ("steps",), data.steps, "", taken)
+    return Recipe(document, data, specs, _tokenizer(document, data), steps)
 
 
-def _source(document: Document, position: int) -> SourceSpec:
+def _source(document: Document, position: int, taken: Counter[str]) -> SourceSpec:
     at = ("sources", position)
     found = document.data["sources"][position]
     if not isinstance(found, dict):
@@ -152,7 +191,33 @@ def _source(document: Document, position: int) -> SourceSpec:
     path = document.folder / entry.path.expanduser()
     if not path.is_file():
         raise document.error((*at, "path"), f"there is no file {path}")
-    return SourceSpec(entry.name or entry.path.name.split(".")[0], entry, settings, path)
+    name = entry.name or entry.path.name.split(".")[0]
+    steps = _steps(document, (*at, "steps"), entry.steps, f"{name}.", taken)
+    return SourceSpec(name, entry, settings, path, steps)
+
+
+def _steps(
+    document: Document, at: KeyPath, found: list[dict[str, Any]], prefix: str, taken: Counter[str]
+) -> tuple[StepSpec, ...]:
+    return tuple(_step(document, (*at, position), item, prefix, taken) for position, item in enumerate(found))
+
+
+def _step(document: Document, at: KeyPath, found: dict[str, Any], prefix: str, taken: Counter[str]) -> StepSpec:
+    use, known = found.get("use"), components.names("steps")
+    if not isinstance(use, str):
+        raise document.error(at, f"must say which step it is with `use:`; {did_you_mean('', known)}")
+    if use not in known:
+        raise document.error((*at, "use"), f"there is no step {use!r}; {did_you_mean(use, known)}")
+    settings = document.read(components.step(use).Settings, at, ignore=("use",))
+    path = getattr(settings, "path", None)
+    if path is not None:
+        path = document.folder / path.expanduser()
+        if not path.is_file():
+            raise document.error((*at, "path"), f"there is no file {path}")
+        settings = settings.model_copy(update={"path": path})
+    taken[prefix + use] += 1
+    number = taken[prefix + use]
+    return StepSpec(f"{prefix}{use} {number}" if number > 1 else prefix + use, use, settings, path, at)
 
 
 def _tokenizer(document: Document, data: Data) -> str:

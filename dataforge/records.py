@@ -104,6 +104,8 @@ class Reject:
     """A short code; rejects are counted by it."""
     detail: str
     """What a person needs to find and mend it."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What a program may want to know beside it, such as the loss that it had."""
 
 
 def canonical_json(value: Any) -> bytes:

@@ -18,6 +18,7 @@ def reject_as_json(reject: Reject) -> dict[str, Any]:
         "stage": reject.stage,
         "reason": reject.reason,
         "detail": reject.detail,
+        **reject.facts,
     }
 
 

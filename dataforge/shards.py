@@ -138,7 +138,7 @@ class Manifest(_Part):
     recipe: dict[str, Any]
     recipe_sha256: str
     inputs: dict[str, str]
-    """Content hash of each input file, by source name."""
+    """Content hash of each input file, by the name of its source, or `step NAME`."""
     template: TemplateEntry
     tokenizer: TokenizerEntry
     seed: int
@@ -170,11 +170,15 @@ def tokenizer_sha256(tokenizer_json: bytes) -> str:
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: temporary name, fsync, rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_chat_shard(folder: Path, name: str, split: Split, windows: Sequence[Window]) -> ShardEntry:

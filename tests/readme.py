@@ -54,6 +54,21 @@ def sources() -> str:
     return "| `use:` | reads |\n|---|---|\n" + "\n".join(lines) + "\n"
 
 
+def steps() -> str:
+    """The steps with what they do."""
+    lines = [f"| `{name}` | {components.summary('steps', name)} |" for name in components.names("steps")]
+    return "| `use:` | does |\n|---|---|\n" + "\n".join(lines) + "\n"
+
+
+def step_keys() -> str:
+    """What each step may be told."""
+    names = components.names("steps")
+    settings = [(name, components.step(name).Settings) for name in names]
+    return "".join(
+        _keys(model, f"steps[].({name}).", header=number == 0) for number, (name, model) in enumerate(settings)
+    )
+
+
 def objective_table() -> str:
     """The objectives with what they eat."""
     lines = []

@@ -18,6 +18,7 @@ DATAFORGE = [
     "seeds",
     "text",
     "sources",
+    "steps",
     "components",
     "recipe",
     "readers",
@@ -45,6 +46,7 @@ DATAFORGE = [
     "cli",
 ]
 SOURCES_MAY_IMPORT = {"config", "records", "text"}
+STEPS_MAY_IMPORT = {"errors", "config", "records", "seeds", "text"}
 TRAINKIT_MAY_IMPORT = {"errors", "config", "seeds", "shards"}
 HEAVY = {"torch", "transformers", "peft", "trainkit"}
 
@@ -103,6 +105,13 @@ def test_sources_see_records_and_text_and_no_sibling(path: Path) -> None:
             assert station(dotted) in SOURCES_MAY_IMPORT, f"{path} imports {dotted}"
 
 
+@pytest.mark.parametrize("path", modules("dataforge/steps"), ids=str)
+def test_steps_see_records_and_no_sibling(path: Path) -> None:
+    for dotted in imports(path):
+        if dotted.startswith("dataforge."):
+            assert station(dotted) in STEPS_MAY_IMPORT, f"{path} imports {dotted}"
+
+
 @pytest.mark.parametrize("path", modules("trainkit"), ids=str)
 def test_trainkit_sees_of_dataforge_only_the_contract(path: Path) -> None:
     for dotted in imports(path):
@@ -112,7 +121,8 @@ def test_trainkit_sees_of_dataforge_only_the_contract(path: Path) -> None:
 
 @pytest.mark.parametrize("path", modules("trainkit/objectives"), ids=str)
 def test_objectives_import_no_sibling(path: Path) -> None:
-    assert not [dotted for dotted in imports(path) if dotted.startswith("trainkit.objectives.")]
+    siblings = {f"trainkit.objectives.{other.stem}" for other in modules("trainkit/objectives") if other != path}
+    assert not [dotted for dotted in imports(path) if dotted in siblings or dotted.rsplit(".", 1)[0] in siblings]
 
 
 @pytest.mark.parametrize("path", modules("dataforge") + modules("trainkit"), ids=str)

@@ -67,6 +67,6 @@ def test_every_command_is_in_the_readme(name: str) -> None:
     assert f"forge {name}" in README
 
 
-@pytest.mark.parametrize("name", [*components.names("sources"), *objectives.names()])
+@pytest.mark.parametrize("name", [*components.names("sources"), *components.names("steps"), *objectives.names()])
 def test_every_component_is_in_the_readme(name: str) -> None:
     assert f"`{name}`" in README

@@ -8,7 +8,6 @@ There are no random states in it: what is random in a step is drawn from the ste
 Nothing is pickled; a folder under its own name is whole.
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from dataforge.errors import TrainingError
 from dataforge.shards import sha256_of
-from trainkit.files import replaced_folder
+from trainkit.files import remove, replaced_folder, written
 
 TENSORS = "state.safetensors"
 STATE = "state.json"
@@ -85,20 +84,14 @@ class Checkpoints:
         Raises `TrainingError` where it cannot be written.
         """
         folder = self._place(position.step)
-        try:
-            with replaced_folder(folder) as temporary:
-                path = temporary / TENSORS
-                save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
-                state = _State(run=self._run, position=position, tensors_sha256=sha256_of(path))
-                (temporary / STATE).write_text(state.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise TrainingError(
-                f"{folder}: the checkpoint cannot be written ({error.strerror or error}); make room and run the same "
-                "command again, which goes on from the last checkpoint"
-            ) from None
+        with written(folder), replaced_folder(folder) as temporary:
+            path = temporary / TENSORS
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+            state = _State(run=self._run, position=position, tensors_sha256=sha256_of(path))
+            (temporary / STATE).write_text(state.model_dump_json(indent=2) + "\n", encoding="utf-8")
         for old in self._all()[: -self._keep]:
             if old != self._place(position.best_step):
-                shutil.rmtree(old)
+                remove(old)
         return folder
 
     def at(self, step: int) -> Checkpoint:
@@ -136,7 +129,8 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Delete every checkpoint."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._folder.is_dir():
+            remove(self._folder)
 
     def _all(self) -> list[Path]:
         return sorted(self._folder.glob("step-*"))

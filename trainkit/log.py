@@ -2,12 +2,14 @@
 
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 import orjson
 
 from dataforge.shards import replace_file
+from trainkit.files import written
 from trainkit.trackers import Trackers
 
 QUIET_SECONDS = 10.0
@@ -19,17 +21,29 @@ class Metrics:
     """One JSON object a line, flushed as it is written; trackers get the same numbers."""
 
     def __init__(self, path: Path, after_step: int, trackers: Trackers | None = None) -> None:
-        """Go on after step `after_step`: later lines, left by a run that was cut off, are dropped."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            replace_file(path, b"".join(line for line in path.read_bytes().splitlines(True) if _upto(line, after_step)))
-        self._file = path.open("ab")
-        self._trackers = trackers
+        """Go on after step `after_step`: later lines, left by a run that was cut off, are dropped.
+
+        Raises `TrainingError` where the file cannot be written, as does `write`.
+        """
+        self._path, self._trackers = path, trackers
+        with written(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                lines = path.read_bytes().splitlines(True)
+                replace_file(path, b"".join(line for line in lines if _upto(line, after_step)))
+            self._file = path.open("ab")
 
     def write(self, **values: Any) -> None:
         """Append one line; numbers that are not finite become null."""
-        self._file.write(orjson.dumps(values) + b"\n")
-        self._file.flush()
+        with written(self._path):
+            try:
+                self._file.write(orjson.dumps(values) + b"\n")
+                self._file.flush()
+            except OSError:
+                # Closing tries once more to write what did not go out.
+                with suppress(OSError):
+                    self._file.close()
+                raise
         if self._trackers is not None:
             self._trackers.log(values)
 

@@ -185,8 +185,8 @@ def check_build(build: Build, base: str, base_name: str) -> None:
         )
     if manifest.template.source == "tokenizer" and chat_template(base) != manifest.template.text:
         raise BaseModelError(
-            f"{build.folder} was rendered with another chat template than {base_name} carries; build again, or "
-            "train the base it was built for"
+            f"{build.folder} was rendered with another chat template than {base_name} carries; build again with "
+            f"`tokenizer: {base_name}`, or train the base it was built for"
         )
     positions = _read_json(folder / "config.json").get("max_position_embeddings")
     longest = max((part.longest_row for part in manifest.statistics.values()), default=0)

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import torch
 
-from dataforge.errors import AdapterError, BaseModelError, BuildError, TrainingError
+from dataforge.errors import AdapterError, BaseModelError, BuildError
 from dataforge.seeds import draw
 from dataforge.shards import Build, sha256_of
 from trainkit import (
@@ -28,7 +28,7 @@ from trainkit import (
 from trainkit.checkpoint import Checkpoint, Checkpoints, Position
 from trainkit.config import Train
 from trainkit.data import Windows, micro_batch
-from trainkit.files import sweep
+from trainkit.files import written
 from trainkit.interrupt import interruptible
 from trainkit.log import Metrics, Progress
 from trainkit.loop import Loop
@@ -47,6 +47,7 @@ from trainkit.peak import peak_memory
 from trainkit.policy import Policy
 from trainkit.processes import Processes
 from trainkit.record_losses import RecordLoss, RecordLosses
+from trainkit.start import where_to_go_on
 from trainkit.trackers import Trackers
 
 INDIFFERENT = {
@@ -96,7 +97,7 @@ def train(
         progress.say(f"{out / 'adapter'}: trained already with these settings and this data; nothing to do")
         return finished
     checkpoints = Checkpoints(out / "checkpoints", run, settings.keep)
-    start = _start(out, run, checkpoints, progress, processes)
+    start = where_to_go_on(out, run, checkpoints, progress, processes)
     sharded = sharding.wanted(settings.parallel, weights_size(folder), device, processes)
     # A base that is to be sharded may not fit into the device before it is.
     place = torch.device("cpu") if sharded else device
@@ -121,8 +122,9 @@ def train(
     done = replace(done, adapter_step=step, eval_loss=eval_loss)
 
     def write() -> None:
-        adapters.save(out / "adapter", loop.policy.model, loop.optimizer.masters, tokenizer, build.manifest, card)
-        outcome.write(out, run, done)
+        with written(out / "adapter"):
+            adapters.save(out / "adapter", loop.policy.model, loop.optimizer.masters, tokenizer, build.manifest, card)
+            outcome.write(out, run, done)
 
     processes.first_does(write)
     return replace(done, resumed=start is not None)
@@ -169,34 +171,6 @@ def _run_hash(settings: Train, build: Build, fingerprint: str, precision: torch.
         "seed": str(seed),
     }
     return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def _start(
-    out: Path, run: str, checkpoints: Checkpoints, progress: Progress, processes: Processes
-) -> Checkpoint | None:
-    """Where to go on from, after clearing away what belongs to no run any more."""
-
-    def clear_away() -> None:
-        sweep(out)
-        sweep(out / "checkpoints")
-        if checkpoints.other_run() or outcome.other_run(out, run):
-            progress.say(
-                f"{out}: the settings, the data or the base model are not those of the run before; starting anew"
-            )
-            (out / outcome.FILE).unlink(missing_ok=True)
-            checkpoints.clear()
-
-    processes.first_does(clear_away)
-    found = checkpoints.latest()
-    starts = processes.gather((run, found and found.position.step))
-    if starts != [starts[0]] * processes.count:
-        raise TrainingError(
-            f"{out}: the processes do not start from the same place; every machine must see the same recipe, build, "
-            "base and run folder"
-        )
-    if found is not None:
-        progress.say(f"{out}: going on after step {found.position.step}")
-    return found
 
 
 def _loop(

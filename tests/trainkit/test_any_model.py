@@ -34,8 +34,8 @@ def test_a_window_is_its_documents_alone(kind: str) -> None:
     windows = random_windows(2, 5, "w")
     batch = micro_batch(windows, CPU)
     policy.check_head(batch)
-    summed, count = objectives.load("sft").loss(policy, batch)
-    loss = summed / count
+    found = objectives.load("sft").loss(policy, batch)
+    loss = found.summed / found.trained
     loss.backward()
     packed = {name: weight.grad.clone() for name, weight in policy.parameters.items() if weight.grad is not None}
     policy.model.zero_grad()

@@ -1,0 +1,1 @@
+"""What a recipe does with records between reading and rendering: one file is one step."""
