@@ -150,7 +150,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_room(
     run_folder = place / "runs" / "tiny"
     if saved is not None:
         assert steps_saved(run_folder) == saved if saved else not (run_folder / "checkpoints").exists()
-    assert not [path for path in run_folder.rglob(".*")]
+    assert not list(run_folder.rglob(".*"))
     again = forge(COMMAND, place)
     assert again.code == 0, again.said
     assert ("going on after step" in again.said) == (saved != [])
