@@ -105,4 +105,4 @@ def _is_model(annotation: object) -> bool:
 def _written(value: object) -> str:
     if value is None:
         return "null"
-    return str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
