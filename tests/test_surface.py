@@ -20,7 +20,7 @@ OPTIONS = {
     "preview": {"target", "overrides", "count", "record", "page", "as_json"},
     "templates": set(),
     "templates check": {"template", "kwargs", "tokenizer", "write_empty", "as_json"},
-    "train": {"recipe", "overrides", "out", "plan", "as_json"},
+    "train": {"processes", "recipe", "overrides", "out", "plan", "as_json"},
     "validate": {"target", "as_json"},
 }
 

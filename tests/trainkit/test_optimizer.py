@@ -170,3 +170,33 @@ def test_small_gradients_of_many_micro_batches_are_not_lost_in_bf16() -> None:
         weight.grad = torch.tensor([size], dtype=torch.bfloat16)
         optimizer.collect()
     assert optimizer.clip() == pytest.approx(2.0, rel=1e-2)
+
+
+def test_fp16_steps_are_those_of_fp32_and_an_overflow_is_left_out_with_half_the_scale() -> None:
+    settings = Train(base="b", schedule="constant", warmup=0.0, learning_rate=0.1, clip=None)
+    half = torch.nn.Parameter(torch.tensor([1.0, -2.0], dtype=torch.float16))
+    whole = torch.nn.Parameter(half.detach().float())
+    small, exact = Optimizer({"w": half}, settings, 3), Optimizer({"w": whole}, settings, 3)
+    assert small.scales and not exact.scales
+    for optimizer, weight in ((small, half), (exact, whole)):
+        optimizer.backward((weight.float() * 1e-6).sum())
+        optimizer.clip()
+        optimizer.step(0)
+    assert small.masters["w"].tolist() == pytest.approx(whole.tolist(), rel=1e-3)
+
+    before, scale = small.masters["w"].tolist(), small.loss_scale
+    small.backward((half.float() * 60000.0).sum())
+    assert not math.isfinite(small.clip())
+    small.step(1)
+    assert small.masters["w"].tolist() == before
+    assert small.loss_scale == scale / 2
+    saved = {name: tensor.clone() for name, tensor in small.tensors().items()}
+    again = Optimizer({"w": torch.nn.Parameter(half.detach().clone())}, settings, 3)
+    again.restore(saved)
+    assert again.loss_scale == small.loss_scale
+    for optimizer in (small, again):
+        weight = optimizer._parameters["w"]
+        optimizer.backward((weight.float() * 0.5).sum())
+        optimizer.clip()
+        optimizer.step(2)
+    assert again.masters["w"].tolist() == small.masters["w"].tolist() != before
