@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from trainkit.files import written
 from trainkit.processes import Processes
 
 FILE = "losses.parquet"
@@ -72,8 +73,9 @@ class RecordLosses:
         """Write down what was added, as the losses of step `step`."""
         rows = sorted(row for theirs in self._processes.gather(self._rows()) for row in theirs)
         if self._file is not None:
-            self._file.write(orjson.dumps([step, *(list(column) for column in zip(*rows, strict=True))]) + b"\n")
-            self._file.flush()
+            with written(self._spool):
+                self._file.write(orjson.dumps([step, *(list(column) for column in zip(*rows, strict=True))]) + b"\n")
+                self._file.flush()
 
     def discard(self) -> None:
         """Forget what was added since the last step that was written."""
@@ -95,13 +97,14 @@ class RecordLosses:
         """Write `losses.parquet` from all steps so far, whole or not at all."""
         if self._file is None:
             return
-        self._file.close()
         temporary = self._path.with_name(f".{FILE}.tmp")
-        with pq.ParquetWriter(temporary, SCHEMA) as writer:
-            for table in _tables(self._spool):
-                writer.write_table(table)
-        temporary.replace(self._path)
-        self._spool.unlink()
+        with written(self._path):
+            self._file.close()
+            with pq.ParquetWriter(temporary, SCHEMA) as writer:
+                for table in _tables(self._spool):
+                    writer.write_table(table)
+            temporary.replace(self._path)
+            self._spool.unlink()
 
 
 def worst(folder: Path, count: int, since_step: int = 0) -> list[RecordLoss]:

@@ -1,6 +1,6 @@
 """`forge train` in a process of its own that can be killed, or run out of disk, at an instant that is chosen.
 
-Processes are forked off one that has torch and transformers loaded, so that each costs a fraction of a second.
+Processes are forked off one that has done a run already (see warm.py), so that each costs a fraction of a second.
 """
 
 import json
@@ -18,10 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers.models.llama.modeling_llama
-import transformers.models.llama.tokenization_llama  # noqa: F401
 
-import trainkit.trainer  # noqa: F401
 from dataforge.cli import run
 
 RUNS = "runs"
@@ -77,7 +74,7 @@ class Ended:
 def forge(arguments: list[str], folder: Path, fault: Fault | None = None, kill_after: float | None = None) -> Ended:
     """Run a command in `folder`, with what happens to it on the way."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
+    context.set_forkserver_preload(["tests.trainkit.warm"])
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(arguments, folder, sender, fault))
     process.start()

@@ -56,8 +56,11 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["c"]
 
 
-def test_what_a_killed_process_left_is_swept_away(tmp_path: Path) -> None:
-    for name in (".step-1.99.tmp", ".adapter.99.old", "step-2"):
+def test_what_a_killed_process_left_is_put_right(tmp_path: Path) -> None:
+    for name in (".step-1.99.tmp", ".step-2.99.old", "step-2", ".adapter.99.old"):
         (tmp_path / name).mkdir()
+        (tmp_path / name / "from").write_text(name, encoding="utf-8")
+    (tmp_path / ".metrics.jsonl.99.tmp").write_text("half", encoding="utf-8")
     sweep(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["step-2"]
+    left = {path.name: (path / "from").read_text(encoding="utf-8") for path in tmp_path.iterdir()}
+    assert left == {"step-2": "step-2", "adapter": ".adapter.99.old"}
