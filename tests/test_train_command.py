@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
+from safetensors.torch import load_file
 
 from tests.conftest import write_tiny_base
 from tests.dataforge.conftest import RECORDS, Forge
@@ -41,8 +43,14 @@ def test_the_line_from_a_recipe_to_an_answer(forge: Forge, recipe: Path, tmp_pat
     assert trained.returncode == 0, trained.stderr
     assert "3 steps in" in trained.stdout
     assert "builds/small: built" in trained.stderr
+    shown = [line.split("forge ")[1] for line in trained.stdout.splitlines() if "forge preview" in line]
+    assert shown
+    assert shown[0].split()[-1] in forge(*shown[0].split()).stdout
     again = forge("train", recipe, "--json")
     assert json.loads(again.stdout)[0]["reused"] is True
+    assert [row["record"].partition("#")[0] for row in json.loads(again.stdout)[0]["worst"]] == [
+        line.split()[-1] for line in shown
+    ]
     answered = forge("chat", "runs/small/adapter", "--prompt", "Who are you?", "--base")
     assert answered.stdout.startswith("you> Who are you?\nbase> ")
 
@@ -52,6 +60,23 @@ def test_the_line_from_a_recipe_to_an_answer(forge: Forge, recipe: Path, tmp_pat
     assert "runs/small/adapter" in said
     shutil.move(tmp_path / "base", tmp_path / "gone")
     assert "no such base model" in error(forge("chat", "runs/small/adapter", "--prompt", "hi"))
+
+
+def test_a_plan_is_what_the_run_then_does_and_writes_none_of_it(forge: Forge, recipe: Path, tmp_path: Path) -> None:
+    planned = json.loads(forge("train", recipe, "--plan", "--json").stdout)[0]
+    assert not (tmp_path / "runs").exists()
+    assert planned["build_reused"] is False
+    shown = forge("train", recipe, "--plan")
+    assert shown.returncode == 0, shown.stderr
+    assert "  length   3 steps in " in shown.stdout
+    assert not (tmp_path / "runs").exists()
+    outcome = json.loads(forge("train", recipe, "--json").stdout)[0]
+    assert outcome["steps"] == planned["steps"] == 3
+    trained = pq.read_table(tmp_path / "runs" / "small" / "losses.parquet")["tokens"].to_pylist()
+    assert sum(trained) == planned["trained_tokens"]
+    weights = load_file(tmp_path / "runs" / "small" / "adapter" / "adapter_model.safetensors")
+    assert sum(weight.numel() for weight in weights.values()) == planned["parameters"]
+    assert "not installed" in error(forge("train", recipe, "--plan", "train.report_to=[trackio]"))
 
 
 def test_an_adapter_for_another_base_is_nothing_to_go_on_from(forge: Forge, recipe: Path, tmp_path: Path) -> None:
@@ -104,6 +129,7 @@ def test_a_build_folder_can_be_trained_on_alone(forge: Forge, recipe: Path, tmp_
         ("train.adapter.rank=0", "train.adapter.rank: must be"),
         ("train.objective=stf", "did you mean 'sft'?"),
         ("train.epochs=2", "epochs and steps are both set"),
+        ("train.report_to=[mlfow]", "unknown tracker 'mlfow'; did you mean 'mlflow'?"),
         ("train.base=nowhere", "nowhere: no such base model"),
         ("train.data=builds/x", "the file has sources of its own"),
     ],

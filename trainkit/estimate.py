@@ -91,8 +91,8 @@ class Estimate:
 def estimate(settings: Train, build: Build, base: str, base_name: str, seed: int) -> Estimate:
     """Plan a run, and time the first windows of it on the model itself.
 
-    `base` is a folder or hub id, `base_name` what the recipe calls it. Nothing is written, and the weights that are timed are thrown away. Raises a `ForgeError` where the run could not
-    start either.
+    `base` is a folder or hub id, `base_name` what the recipe calls it. Nothing is written, and the
+    weights that are timed are thrown away. Raises a `ForgeError` where the run could not start either.
     """
     folder = str(local_folder(base))
     check(settings, build, folder, base_name)

@@ -2,8 +2,10 @@
 
 import math
 import os
+import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +59,14 @@ class Trackers:
         runs = _read(folder / RUNS) if after_step else {}
         for name in names:
             try:
-                tracker = _make(name, project, folder.resolve(), runs, after_step)
-                tracker.start()
-                if name == "mlflow":
-                    runs[name] = tracker.tracker.info.run_id
-                if not after_step:
-                    tracker.store_init_configuration(flat(config))
+                with _talking_on_stderr():
+                    tracker = _make(name, project, folder.resolve(), runs, after_step)
+                    tracker.start()
+                    if name == "mlflow":
+                        runs[name] = tracker.tracker.info.run_id
+                    # The other two would show them twice, or refuse those that have changed since.
+                    if not after_step or name in ("wandb", "trackio"):
+                        tracker.store_init_configuration(flat(config))
             except Exception as error:  # what a tracker raises is its own affair
                 raise TrainingError(
                     f"train.report_to: {name} cannot start ({_first_line(error)}); set it up, or take it away"
@@ -75,7 +79,8 @@ class Trackers:
         numbers = {name: value for name, value in values.items() if name != "step" and math.isfinite(value)}
         for name, tracker in list(self._trackers.items()):
             try:
-                tracker.log(numbers, step=values["step"])
+                with _talking_on_stderr():
+                    tracker.log(numbers, step=values["step"])
             except Exception as error:  # a run must not end because a tracker cannot be reached
                 self._give_up(name, error)
 
@@ -83,7 +88,8 @@ class Trackers:
         """End the reports of this process."""
         for name, tracker in list(self._trackers.items()):
             try:
-                tracker.finish()
+                with _talking_on_stderr():
+                    _finish(name, tracker)
             except Exception as error:  # as above
                 self._give_up(name, error)
         self._trackers = {}
@@ -115,6 +121,8 @@ def _make(name: str, project: str, folder: Path, runs: dict[str, str], after_ste
         import mlflow
 
         mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+        # It also puts the place into the environment, where the next stage of training would take it for the user's.
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
         files = (folder / "mlflow").as_uri()
         return made(experiment_name=project, logging_dir=files, run_id=runs.get(name), run_name=folder.parent.name)
     known = name in runs
@@ -123,6 +131,21 @@ def _make(name: str, project: str, folder: Path, runs: dict[str, str], after_ste
         return made(run_name=project, dir=folder, name=folder.parent.name, id=run, resume="allow")
     os.environ.setdefault("TRACKIO_DIR", str(folder / "trackio"))
     return made(run_name=project, name=f"{folder.parent.name}-{run}", resume="must" if known else "never")
+
+
+def _finish(name: str, tracker: Any) -> None:
+    if name == "trackio":
+        import trackio
+
+        # The run's own method, which accelerate calls, would have it finished once more when the process ends.
+        trackio.finish()
+    else:
+        tracker.finish()
+
+
+def _talking_on_stderr() -> AbstractContextManager[Any]:
+    """What a tracker prints must not end up in a command's output."""
+    return redirect_stdout(sys.stderr)
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -22,6 +22,10 @@ def test_the_chunked_loss_and_its_gradient_are_those_of_torch(chunk: int, biased
 
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(gradient, expected_gradient)
+    logits = torch.nn.functional.linear(hidden, head, bias)
+    each = linear_cross_entropy(hidden, head, targets, bias, chunk).tokens_T
+    torch.testing.assert_close(each, torch.nn.functional.cross_entropy(logits, targets, reduction="none").detach())
+    assert not each.requires_grad
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 50, 1000])

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model_state_dict
@@ -119,6 +120,7 @@ def test_a_run_killed_at_any_instant_resumes_to_the_same_losses(
     resumed = train(long, build, str(tiny_base), "tiny", cut, 7)
     assert resumed.resumed
     assert losses(cut) == losses(tmp_path / "whole")
+    assert pq.read_table(cut / "losses.parquet").equals(pq.read_table(tmp_path / "whole" / "losses.parquet"))
     assert (resumed.train_loss, resumed.eval_loss) == (whole.train_loss, whole.eval_loss)
     for name in (adapters.WEIGHTS, "adapter_config.json"):
         assert (resumed.adapter / name).read_bytes() == (whole.adapter / name).read_bytes()
@@ -146,8 +148,12 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(
     with pytest.raises(Interrupted, match="stopped after step 4 of"):
         train(settings, build, str(tiny_base), "tiny", tmp_path / "run", 7)
     assert signal.getsignal(signal.SIGINT) is handler
+    assert set(pq.read_table(tmp_path / "run" / "losses.parquet")["step"].to_pylist()) == {1, 2, 3, 4}
+    assert (tmp_path / "run" / "loss.png").is_file()
     assert train(settings, build, str(tiny_base), "tiny", tmp_path / "run", 7).resumed
     assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    tables = [pq.read_table(tmp_path / name / "losses.parquet") for name in ("run", "whole")]
+    assert tables[0].equals(tables[1])
 
 
 def test_a_finished_run_is_not_repeated(
