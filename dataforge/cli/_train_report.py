@@ -59,8 +59,7 @@ def planned(found: "Estimate", build: Path, target: Path, *, reused: bool) -> No
         ("", f"{memory.total / GB:.1f} GB counted: {summed}"),
         (
             "",
-            f"{memory.saved_per_token / 2**20:.2f} MB of activations a token, {memory.micro_batch_tokens:,} tokens at a "
-            "time",
+            f"{memory.saved_per_token / 2**20:.2f} MB of activations a token, {memory.micro_batch_tokens:,} at a time",
         ),
     )
     click.echo(f"{target}: would be trained so; nothing is written there")
