@@ -68,7 +68,7 @@ def test_a_plan_is_what_the_run_then_does_and_writes_none_of_it(forge: Forge, re
     assert planned["build_reused"] is False
     shown = forge("train", recipe, "--plan")
     assert shown.returncode == 0, shown.stderr
-    assert "  length   3 steps in " in shown.stdout
+    assert "  length   3 steps, " in shown.stdout
     assert not (tmp_path / "runs").exists()
     outcome = json.loads(forge("train", recipe, "--json").stdout)[0]
     assert outcome["steps"] == planned["steps"] == 3

@@ -86,6 +86,11 @@ class Estimate:
     """All evaluations."""
     tokens_per_second: float
     memory: Memory
+    measured_peak: int
+    """Bytes held at the peak while the model was loaded and timed, the largest micro-batch among it.
+
+    On a CPU it is more than `memory` counts: the C library keeps much of what was given back to it.
+    """
 
 
 def estimate(settings: Train, build: Build, base: str, base_name: str, seed: int) -> Estimate:
@@ -112,6 +117,7 @@ def estimate(settings: Train, build: Build, base: str, base_name: str, seed: int
     eval_speed = _eval_seconds_per_token(objective, policy, eval_windows, device)
     evaluations = -(-len(steps) // settings.eval_every)
     tokens = sum(step.tokens for step in steps)
+    peak = peak_memory(device)
     statistics = build.manifest.statistics["train"]
     largest_tokens = int(train_windows.tokens_W[largest])
     return Estimate(
@@ -139,6 +145,7 @@ def estimate(settings: Train, build: Build, base: str, base_name: str, seed: int
             micro_batch_tokens=largest_tokens,
             loss_chunk=min(CHUNK, int(train_windows.trained_W.max())) * policy.head_VD.shape[0] * BYTES_PER_LOGIT,
         ),
+        measured_peak=peak,
     )
 
 

@@ -45,7 +45,7 @@ def planned(found: "Estimate", build: Path, target: Path, *, reused: bool) -> No
         ),
         (
             "length",
-            f"{found.steps:,} steps in {found.epochs:,} epochs; {found.tokens:,} tokens, "
+            f"{found.steps:,} steps, {found.epochs:,} epoch{'s' if found.epochs > 1 else ''}; {found.tokens:,} tokens, "
             f"{found.trained_tokens:,} trained; {found.tokens_per_step:,.0f} tokens a step",
         ),
         ("trained", f"{found.parameters:,} parameters, {share:.2f}% of all: {', '.join(found.targets)}"),
@@ -55,11 +55,11 @@ def planned(found: "Estimate", build: Path, target: Path, *, reused: bool) -> No
             f"about {minutes} and {evaluating} of evaluations ({found.tokens_per_second:,.0f} tokens/s, an "
             "estimate from the first steps)",
         ),
-        ("memory", f"about {memory.total / GB:.1f} GB, an estimate: {summed}"),
+        ("memory", f"about {max(memory.total, found.measured_peak) / GB:.1f} GB (an estimate: held while timing)"),
+        ("", f"{memory.total / GB:.1f} GB counted: {summed}"),
         (
             "",
-            f"({memory.saved_per_token / 2**20:.2f} MB of activations a token, {memory.micro_batch_tokens:,} tokens "
-            "at a time)",
+            f"{memory.saved_per_token / 2**20:.2f} MB of activations a token, {memory.micro_batch_tokens:,} at a time",
         ),
     )
     click.echo(f"{target}: would be trained so; nothing is written there")

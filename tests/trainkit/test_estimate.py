@@ -43,6 +43,7 @@ def test_a_plan_counts_what_the_run_does(
     assert frozen <= found.memory.weights < frozen + 256, "all but the frequencies of the rotary embedding"
     assert found.memory.micro_batch_tokens == max(len(window.input_ids) for window in windows)
     assert found.seconds > 0
+    assert found.measured_peak > found.memory.weights + found.memory.adapter
     assert found.eval_seconds > 0
 
 
