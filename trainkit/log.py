@@ -9,6 +9,7 @@ from typing import Any, TextIO
 import orjson
 
 from dataforge.shards import replace_file
+from trainkit import plot
 from trainkit.files import written
 from trainkit.trackers import Trackers
 
@@ -46,6 +47,11 @@ class Metrics:
                 raise
         if self._trackers is not None:
             self._trackers.log(values)
+
+    def plot(self) -> None:
+        """Draw the losses beside the file."""
+        with written(self._path.with_name(plot.FILE)):
+            plot.draw(self._path, self._path.with_name(plot.FILE))
 
     def close(self) -> None:
         """Close the file and the trackers."""

@@ -72,6 +72,15 @@ class Loop:
                 return
             self._step(interrupt)
 
+    def close(self, *, whole: bool) -> None:
+        """Close the files that show the run; a `whole` one has come to its end or was interrupted, and is drawn."""
+        self.progress.close()
+        self.records.close(whole=whole)
+        if self.metrics is not None:
+            self.metrics.close()
+            if whole:
+                self.metrics.plot()
+
     def _finished(self) -> bool:
         patience = self.settings.early_stop
         stopped = patience is not None and self.position.evaluations_without_gain >= patience

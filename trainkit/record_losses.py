@@ -6,6 +6,7 @@ no step that its last checkpoint has.
 
 import heapq
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -93,9 +94,14 @@ class RecordLosses:
         means = (losses_S / trained_S.clamp(min=1)).tolist()
         return [row for row in zip(ids, means, trained_S.tolist(), strict=True) if row[2]]
 
-    def close(self) -> None:
-        """Write `losses.parquet` from all steps so far, whole or not at all."""
+    def close(self, *, whole: bool = True) -> None:
+        """Write `losses.parquet` from all steps so far, whole or not at all; a run that failed only stops writing."""
         if self._file is None:
+            return
+        if not whole:
+            # What a full disk has not taken is tried once more.
+            with suppress(OSError):
+                self._file.close()
             return
         temporary = self._path.with_name(f".{FILE}.tmp")
         with written(self._path):

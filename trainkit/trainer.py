@@ -19,7 +19,6 @@ from trainkit import (
     outcome,
     packing,
     plan,
-    plot,
     record_losses,
     sharding,
     trackers,
@@ -29,7 +28,7 @@ from trainkit.checkpoint import Checkpoint, Checkpoints, Position
 from trainkit.config import Train
 from trainkit.data import Windows, micro_batch
 from trainkit.files import written
-from trainkit.interrupt import interruptible
+from trainkit.interrupt import Interrupted, interruptible
 from trainkit.log import Metrics, Progress
 from trainkit.loop import Loop
 from trainkit.model import (
@@ -105,15 +104,16 @@ def train(
     loop = _loop(settings, build, model, tokenizer, device, seed, start, checkpoints, out, processes, sharded)
     for note in coverage.notes(loop.policy.model, settings.adapter):
         progress.say(note)
+    whole = False
     try:
         with interruptible() as interrupt:
             loop.run(interrupt)
+        whole = True
+    except Interrupted:
+        whole = True
+        raise
     finally:
-        loop.progress.close()
-        loop.records.close()
-        if loop.metrics is not None:
-            loop.metrics.close()
-            plot.draw(out / "metrics.jsonl", out / plot.FILE)
+        loop.close(whole=whole)
     step, eval_loss = _chosen(settings, loop.position)
     if step != loop.position.step:
         loop.optimizer.restore(checkpoints.at(step).tensors)

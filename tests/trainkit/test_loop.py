@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from dataforge.errors import TrainingError
 from dataforge.shards import Build, Window
@@ -70,7 +72,9 @@ def test_a_loss_that_jumps_stops_the_run_with_the_records_of_the_step(
 ) -> None:
     easy = [repeated(40, f"easy{index}") for index in range(300)]
     build = write_build(tmp_path / "build", tiny_base, [*easy, repeated(250, "strange")], [])
-    fast = settings.model_copy(update={"epochs": 1, "tokens_per_step": 12, "learning_rate": 0.03, "max_loss_jump": 1.05})
+    fast = settings.model_copy(
+        update={"epochs": 1, "tokens_per_step": 12, "learning_rate": 0.03, "max_loss_jump": 1.05}
+    )
     with pytest.raises(TrainingError) as caught:
         train(fast, build, str(tiny_base), "tiny", tmp_path / "run", 7)
     assert "the loss jumps to" in str(caught.value)
@@ -114,7 +118,7 @@ build, base, out, settings = sys.argv[1:]
 begin = loop.Loop.run
 def limited(self, interrupt):
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + 2**20, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_AS, (used + 300 * 2**20, resource.RLIM_INFINITY))
     begin(self, interrupt)
 loop.Loop.run = limited
 try:
@@ -126,20 +130,25 @@ except Exception as error:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits its memory as Linux does")
 @pytest.mark.parametrize(
-    ("key", "advice"),
+    ("documents", "key", "advice"),
     [
-        ("auto", "build with a smaller `max_tokens` and `window`"),
-        (100_000, "lower `train.tokens_per_micro_batch`"),
+        (40, "auto", "build with a smaller `max_tokens` and `window`"),
+        (10, 100_000, "lower `train.tokens_per_micro_batch`"),
     ],
 )
 def test_a_lack_of_memory_says_what_to_change(
-    settings: Train, tiny_base: Path, tmp_path: Path, key: str | int, advice: str
+    settings: Train, tiny_base: Path, tmp_path: Path, documents: int, key: str | int, advice: str
 ) -> None:
     rng = np.random.default_rng(0)
-    windows = [random_window(rng, [500] * 8, f"long{index}") for index in range(4)]
-    build = write_build(tmp_path / "build", tiny_base, windows, [])
+    base = shutil.copytree(tiny_base, tmp_path / "base")
+    config = LlamaConfig.from_pretrained(base)
+    # One tensor of 20,000 tokens inside its layer takes 655 MB, where 300 are left.
+    config.num_hidden_layers, config.hidden_size, config.intermediate_size = 1, 64, 8192
+    LlamaForCausalLM(config).save_pretrained(base)
+    windows = [random_window(rng, [500] * documents, f"long{index}") for index in range(40 // documents)]
+    build = write_build(tmp_path / "build", base, windows, [])
     large = settings.model_copy(update={"tokens_per_step": 100_000, "tokens_per_micro_batch": key})
-    command = [sys.executable, "-c", OUT_OF_MEMORY, str(build.folder), str(tiny_base), str(tmp_path / "run")]
+    command = [sys.executable, "-c", OUT_OF_MEMORY, str(build.folder), str(base), str(tmp_path / "run")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     found = subprocess.run(
         [*command, large.model_dump_json()], capture_output=True, text=True, env=environment, check=False
