@@ -24,6 +24,19 @@ class CrossEntropy(NamedTuple):
     """Of each token, without a gradient."""
 
 
+class Loss(NamedTuple):
+    """The loss of one micro-batch of S documents."""
+
+    summed: torch.Tensor
+    """Over its trained tokens (scalar, fp32); it carries the gradient."""
+    trained: int
+    """Trained tokens."""
+    documents_S: torch.Tensor
+    """The loss of each document, summed over its trained tokens, without a gradient."""
+    trained_S: torch.Tensor
+    """Trained tokens of each document."""
+
+
 def head_logits(
     hidden_TD: torch.Tensor, head_VD: torch.Tensor, bias_V: torch.Tensor | None = None, rows: Rows | None = None
 ) -> torch.Tensor:

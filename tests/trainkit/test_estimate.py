@@ -15,7 +15,8 @@ from trainkit import plan
 from trainkit.config import Train
 from trainkit.data import Windows, micro_batch
 from trainkit.estimate import estimate
-from trainkit.objectives import Loss, sft
+from trainkit.loss import Loss
+from trainkit.objectives import sft
 from trainkit.optimizer import Optimizer
 from trainkit.trainer import train
 

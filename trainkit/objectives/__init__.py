@@ -9,29 +9,15 @@ An objective is a module with
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from dataforge.config import did_you_mean
 from dataforge.errors import ConfigError
 
 if TYPE_CHECKING:
-    import torch
-
     from trainkit.data import MicroBatch
+    from trainkit.loss import Loss
     from trainkit.policy import Policy
-
-
-class Loss(NamedTuple):
-    """The loss of one micro-batch of S documents."""
-
-    summed: "torch.Tensor"
-    """Over its trained tokens (scalar, fp32); it carries the gradient."""
-    trained: int
-    """Trained tokens."""
-    documents_S: "torch.Tensor"
-    """The loss of each document, summed over its trained tokens, without a gradient."""
-    trained_S: "torch.Tensor"
-    """Trained tokens of each document."""
 
 
 class Objective(Protocol):
@@ -42,7 +28,7 @@ class Objective(Protocol):
     def prepare(self, policy: "Policy", batch: "MicroBatch") -> "MicroBatch":
         """The batch as the loss needs it."""
 
-    def loss(self, policy: "Policy", batch: "MicroBatch") -> Loss:
+    def loss(self, policy: "Policy", batch: "MicroBatch") -> "Loss":
         """The loss summed over trained tokens, their number, and both for each document."""
 
 

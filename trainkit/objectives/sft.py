@@ -3,8 +3,7 @@
 import torch
 
 from trainkit.data import MicroBatch
-from trainkit.loss import linear_cross_entropy
-from trainkit.objectives import Loss
+from trainkit.loss import Loss, linear_cross_entropy
 from trainkit.policy import Policy
 
 EATS = "chat"
