@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ class Work:
     """JSON: `steps`, a list of windows each, of documents each; `held_out`, a list of documents."""
     seed: int
     lengths: str
+    share: float
+    """Of the tokens, those with loss."""
 
 
 def prepare(trees: Path, folder: Path, steps: int) -> Work:
@@ -63,7 +65,7 @@ def prepare(trees: Path, folder: Path, steps: int) -> Work:
         "held_out": [document for window in build.windows("eval") for document in _documents(window)],
     }
     (folder / "documents.json").write_text(json.dumps(found), encoding="utf-8")
-    return Work(folder / "build", folder / "documents.json", seed, _statistics(build, windows))
+    return Work(folder / "build", folder / "documents.json", seed, *_statistics(build, windows))
 
 
 def settings(steps: int, precision: str) -> Train:
@@ -128,19 +130,15 @@ def _documents(window: Window) -> list[dict[str, list[int]]]:
     return found
 
 
-def _statistics(build: Build, steps: list[list[Window]]) -> str:
+def _statistics(build: Build, steps: list[list[Window]]) -> tuple[str, float]:
     every = np.concatenate([window.seq_lengths for split in ("train", "eval") for window in build.windows(split)])
     used = [window for step in steps for window in step]
     lengths = np.concatenate([window.seq_lengths for window in used])
     trained = sum(int(window.assistant_masks.sum()) for window in used) / lengths.sum()
     low, median, high = np.percentile(every, [5, 50, 95]).round().astype(int)
-    return (
+    text = (
         f"{len(every)} conversations, mean {every.mean():.0f} tokens, median {median}, 5 % below {low}, 5 % above "
         f"{high}, longest {every.max()}; trained in one run: {len(lengths)} of them, mean {lengths.mean():.0f}, "
         f"longest {lengths.max()}, {lengths.sum():,} tokens of which {trained:.0%} carry loss"
     )
-
-
-def as_json(work: Work) -> str:
-    """For the processes of the arms."""
-    return json.dumps({key: str(value) for key, value in asdict(work).items()})
+    return text, float(trained)

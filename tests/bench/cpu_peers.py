@@ -2,8 +2,9 @@
 
     python cpu_peers.py ARM REQUEST
 
-REQUEST is JSON: `base`, `documents`, `out` (paths), `seed`, `windows_per_step`, `window`, `learning_rate`, and
-`settings`, which go over the arm's own arguments (`model.dtype` and the like over those of the model).
+REQUEST is JSON: `base`, `documents`, `out` (paths), `seed`, `learning_rate`, `trainer` (`hf` or `trl`), `rows`
+(`documents` or `windows`: what one row of the data set is) and `settings`: arguments of the trainer, and of the
+model where they begin with `model.`.
 """
 
 import json
@@ -96,48 +97,23 @@ def joined(window: list[Row]) -> Row:
     }
 
 
-def hf(arm: str, request: dict[str, Any], steps: list[list[list[Row]]], clock: Clock) -> tuple[Trainer, Counted]:
-    """`hf-padded`: documents in batches of the default size; `hf-packed`: a step's windows in one row."""
+def hf(request: dict[str, Any], rows: list[Row], collator: Counted, clock: Clock) -> Trainer:
+    """HF's Trainer on a PEFT model."""
     own, of_model = _settings(request)
     torch.manual_seed(request["seed"])
-    model = AutoModelForCausalLM.from_pretrained(request["base"], **of_model)
-    model = get_peft_model(model, _lora())
-    windows = [window for step in steps for window in step]
-    if arm == "hf-padded":
-        rows, collator = [document for window in windows for document in window], Counted(padded)
-        size: dict[str, Any] = {}
-    else:
-        rows, collator = [joined(window) for window in windows], Counted(flattened)
-        size = {"per_device_train_batch_size": request["windows_per_step"], "remove_unused_columns": False}
-    arguments = TrainingArguments(**{**_common(request), **size, **own})
-    trainer = Trainer(model, arguments, data_collator=collator, train_dataset=rows, callbacks=[clock])
-    return trainer, collator
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(request["base"], **of_model), _lora())
+    arguments = TrainingArguments(**{**_common(request), "remove_unused_columns": False, **own})
+    return Trainer(model, arguments, data_collator=collator, train_dataset=rows, callbacks=[clock])
 
 
-def trl(arm: str, request: dict[str, Any], steps: list[list[list[Row]]], clock: Clock) -> tuple[Trainer, Counted]:
-    """`trl-packing`: SFTTrainer packs the documents itself; `trl-best`: it takes the windows as they are."""
+def trl(request: dict[str, Any], rows: list[Row], clock: Clock) -> tuple[Trainer, Counted]:
+    """TRL's SFTTrainer on ids and labels."""
     from trl import SFTConfig, SFTTrainer
 
     own, of_model = _settings(request)
-    windows = [window for step in steps for window in step]
-    if arm == "trl-packing":
-        rows = [document for window in windows for document in window]
-        form = {"packing": True, "max_length": request["window"]}
-    else:
-        rows = [joined(window) for window in windows]
-        form = {"padding_free": True, "max_length": None}
-    arguments = SFTConfig(
-        **{
-            **_common(request),
-            **form,
-            "per_device_train_batch_size": request["windows_per_step"],
-            **({"model_init_kwargs": of_model} if of_model else {}),
-            **own,
-        }
-    )
     trainer = SFTTrainer(
         request["base"],
-        args=arguments,
+        args=SFTConfig(**{**_common(request), **({"model_init_kwargs": of_model} if of_model else {}), **own}),
         train_dataset=datasets.Dataset.from_list(rows),
         processing_class=AutoTokenizer.from_pretrained(request["base"]),
         peft_config=_lora(),
@@ -188,8 +164,15 @@ def main(arm: str, request: dict[str, Any]) -> None:
     """Train, and print what came of it."""
     transformers.logging.set_verbosity_error()
     steps = json.loads(Path(request["documents"]).read_text(encoding="utf-8"))["steps"]
+    windows = [window for step in steps for window in step]
+    documents = [document for window in windows for document in window][: request.get("documents_at_most")]
+    rows = [joined(window) for window in windows] if request["rows"] == "windows" else documents
     clock = Clock()
-    trainer, collator = (hf if arm.startswith("hf") else trl)(arm, request, steps, clock)
+    if request["trainer"] == "trl":
+        trainer, collator = trl(request, rows, clock)
+    else:
+        collator = Counted(flattened if request["rows"] == "windows" else padded)
+        trainer = hf(request, rows, collator, clock)
     trainer.train()
     peak = peak_mb()
     trainer.model.save_pretrained(request["out"])
