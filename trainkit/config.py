@@ -63,8 +63,8 @@ class Train(Settings):
     tokens_per_step: Count = 4096
     """The most tokens of one optimizer step, over all processes, unless a single window is longer."""
     tokens_per_micro_batch: Literal["auto"] | Count = "auto"
-    """The most tokens that a process computes at one time, unless a single window is longer; `auto` is one window on a
-    CPU, else 8192 tokens. It changes no result beyond rounding."""
+    """The most tokens that a process computes at one time, unless one document is longer; `auto` is a window, or 1024
+    tokens of it, on a CPU, else 8192 tokens. It changes no result beyond rounding."""
     learning_rate: Rate = 2.0e-4
     """The highest learning rate."""
     schedule: Literal["cosine", "linear", "constant", "wsd"] = "cosine"

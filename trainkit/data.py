@@ -68,6 +68,30 @@ def trained_places(window: Window) -> npt.NDArray[np.int64]:
     return np.flatnonzero(masks)
 
 
+def parts(window: Window, limit: int) -> list[Window]:
+    """A window cut between documents into windows of at most `limit` tokens, or of one document that is longer."""
+    found: list[Window] = []
+    first, size = 0, 0
+    for document, length in enumerate(window.seq_lengths.tolist()):
+        if size and size + length > limit:
+            found.append(_documents(window, first, document))
+            first, size = document, 0
+        size += length
+    found.append(_documents(window, first, len(window.seq_lengths)))
+    return found
+
+
+def _documents(window: Window, first: int, end: int) -> Window:
+    ends = np.concatenate([[0], np.cumsum(window.seq_lengths, dtype=np.int64)])
+    tokens = slice(int(ends[first]), int(ends[end]))
+    return Window(
+        input_ids=window.input_ids[tokens],
+        assistant_masks=window.assistant_masks[tokens],
+        seq_lengths=window.seq_lengths[first:end],
+        record_ids=window.record_ids[first:end],
+    )
+
+
 def micro_batch(windows: Sequence[Window], device: torch.device) -> MicroBatch:
     """Windows laid end to end; their documents do not see each other."""
     lengths = np.concatenate([window.seq_lengths for window in windows]).astype(np.int64)

@@ -19,25 +19,27 @@ def refused(step: int, what: str, records: Sequence[str], way_out: str) -> Train
 
 
 @contextmanager
-def memory_advice(settings: Train, windows: int, tokens: int, precision: torch.dtype, processes: int) -> Iterator[None]:
+def memory_advice(
+    settings: Train, documents: int, tokens: int, precision: torch.dtype, processes: int
+) -> Iterator[None]:
     """Raise `TrainingError` with what to change where a micro-batch does not fit into memory."""
     try:
         yield
     except torch.OutOfMemoryError:
-        raise _too_large(settings, windows, tokens, precision, processes) from None
+        raise _too_large(settings, documents, tokens, precision, processes) from None
     except RuntimeError as error:
         if CPU_ALLOCATOR not in str(error):
             raise
-        raise _too_large(settings, windows, tokens, precision, processes) from None
+        raise _too_large(settings, documents, tokens, precision, processes) from None
     except MemoryError:
-        raise _too_large(settings, windows, tokens, precision, processes) from None
+        raise _too_large(settings, documents, tokens, precision, processes) from None
 
 
-def _too_large(settings: Train, windows: int, tokens: int, precision: torch.dtype, processes: int) -> TrainingError:
-    if windows > 1:
-        ways = [f"lower `train.tokens_per_micro_batch` (this one had {tokens} tokens in {windows} windows)"]
+def _too_large(settings: Train, documents: int, tokens: int, precision: torch.dtype, processes: int) -> TrainingError:
+    if documents > 1:
+        ways = [f"lower `train.tokens_per_micro_batch` (this one had {tokens} tokens in {documents} documents)"]
     else:
-        ways = [f"build with a smaller `max_tokens` and `window` (this window had {tokens} tokens)"]
+        ways = [f"build with a smaller `max_tokens` (this document had {tokens} tokens)"]
     if precision == torch.float32 and settings.precision != "bf16":
         ways.append("say `train.precision: bf16`")
     if processes > 1 and settings.parallel != "fsdp":

@@ -5,15 +5,16 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 
 from dataforge.seeds import draw
+from dataforge.shards import Window
 from trainkit import faults
 from trainkit.checkpoint import Checkpoints, Position
 from trainkit.config import Train
-from trainkit.data import MicroBatch, Windows, micro_batch
+from trainkit.data import MicroBatch, Windows, micro_batch, parts, trained_places
 from trainkit.interrupt import Interrupt, Interrupted
 from trainkit.log import Metrics, Progress
 from trainkit.objectives import Objective
@@ -25,10 +26,23 @@ from trainkit.record_losses import RecordLosses
 
 FIRST_STEPS = 10
 """Steps whose highest loss is what a later jump is measured with."""
-MICRO_BATCH_TOKENS = 8192
-"""On an accelerator, which is idle in part with fewer."""
+CPU_TOKENS = 1024
+"""Of a micro-batch on a CPU, which is as fast with more and needs more memory for them."""
+ACCELERATOR_TOKENS = 8192
+"""Of one on an accelerator, which is idle in part with fewer."""
 LOWEST_LOSS_SCALE = 1.0
 LOOK_AT_RECORDS = "look at these with `forge preview`, or lower train.learning_rate"
+
+
+class Work(NamedTuple):
+    """What a process computes at one time."""
+
+    windows: tuple[int, ...]
+    part: int
+    """Of the one window, where it is cut."""
+    data: list[Window]
+    weight: int = 1
+    """0 where it is computed only because other processes compute."""
 
 
 @dataclass
@@ -90,40 +104,50 @@ class Loop:
         step = self.position.step
         return self._finished() or (step > 0 and step % every == 0)
 
-    def _micro_batches(self, windows: Windows, chosen: Sequence[int]) -> Iterator[tuple[tuple[int, ...], float]]:
-        """The windows that this process computes at one time, and the weight that their loss has."""
-        parts = shares(chosen, windows.tokens_W.tolist(), self._micro_batch_tokens, self.processes.count)
-        mine = parts[self.processes.rank]
-        yield from ((group, 1.0) for group in mine)
+    def _micro_batches(self, windows: Windows, chosen: Sequence[int]) -> Iterator[Work]:
+        """What this process computes of the chosen windows, one micro-batch after the other."""
+        together, limit = self._micro_batch_tokens
+        shared = shares(chosen, windows.tokens_W.tolist(), together, self.processes.count)
+        mine = shared[self.processes.rank]
         if self.sharded:
-            # Layers are gathered from all processes, so none may compute less often than the others.
-            most = max(len(part) for part in parts)
-            yield from (((chosen[0],), 0.0) for _ in range(most - len(mine)))
+            # Layers are gathered from all processes, so none may compute more or less often than the others.
+            yield from (Work(group, 0, [windows[index] for index in group]) for group in mine)
+            most = max(len(groups) for groups in shared)
+            yield from (Work((chosen[0],), 0, [windows[chosen[0]]], weight=0) for _ in range(most - len(mine)))
+            return
+        for group in mine:
+            if len(group) > 1:
+                yield Work(group, 0, [windows[index] for index in group])
+                continue
+            cut = parts(windows[group[0]], limit)
+            yield from (Work(group, number, [part]) for number, part in enumerate(cut) if len(trained_places(part)))
 
     @property
-    def _micro_batch_tokens(self) -> int | None:
+    def _micro_batch_tokens(self) -> tuple[int | None, int]:
+        """The most tokens of windows that are computed together (None: one window), and of a part of one."""
         setting = self.settings.tokens_per_micro_batch
         if setting != "auto":
-            return setting
-        return None if self.device.type == "cpu" else MICRO_BATCH_TOKENS
+            return setting, setting
+        return (None, CPU_TOKENS) if self.device.type == "cpu" else (ACCELERATOR_TOKENS, ACCELERATOR_TOKENS)
 
     def _step(self, interrupt: Interrupt) -> None:
         started = time.perf_counter()
         step = self.plan[self.position.step]
-        losses: dict[tuple[int, ...], torch.Tensor] = {}
+        losses: list[tuple[Work, torch.Tensor]] = []
         self.policy.model.train()
-        for group, weight in self._micro_batches(self.train_windows, step.windows):
+        for work in self._micro_batches(self.train_windows, step.windows):
             if interrupt.requested and self.processes.alone:
                 self._leave()
             # Dropout is drawn by the step and the windows, whichever process has them and however often it is done.
-            torch.manual_seed(draw(self.seed, "dropout", str(self.position.step), *map(str, group)) >> 1)
-            with self._watched(self.train_windows, group):
-                batch = self._batch(self.train_windows, group)
+            names = (str(self.position.step), *map(str, work.windows), str(work.part))
+            torch.manual_seed(draw(self.seed, "dropout", *names) >> 1)
+            with self._watched(work):
+                batch = self._batch(work)
                 found = self.objective.loss(self.policy, batch)
                 # The whole step's count: the mean is over its trained tokens, however they are split.
-                self.optimizer.backward(found.summed * (weight / step.trained_tokens))
-            if weight:
-                losses[group] = found.summed.detach()
+                self.optimizer.backward(found.summed * (work.weight / step.trained_tokens))
+            if work.weight:
+                losses.append((work, found.summed.detach()))
                 self.records.add(batch.record_ids, found.documents_S, found.trained_S)
         loss, asked = self._summed(losses, interrupt)
         self._check_jump(step, loss / step.trained_tokens)
@@ -138,25 +162,28 @@ class Loop:
             self._leave()
 
     @contextmanager
-    def _watched(self, windows: Windows, group: tuple[int, ...]) -> Iterator[None]:
-        tokens = int(windows.tokens_W[list(group)].sum())
+    def _watched(self, work: Work) -> Iterator[None]:
+        size = (
+            sum(len(window.seq_lengths) for window in work.data),
+            sum(len(window.input_ids) for window in work.data),
+        )
         with (
             self.processes.watched(),
-            faults.memory_advice(self.settings, len(group), tokens, self.precision, self.processes.count),
+            faults.memory_advice(self.settings, *size, self.precision, self.processes.count),
         ):
             yield
 
-    def _batch(self, windows: Windows, group: tuple[int, ...]) -> MicroBatch:
-        return self.objective.prepare(self.policy, micro_batch([windows[index] for index in group], self.device))
+    def _batch(self, work: Work) -> MicroBatch:
+        return self.objective.prepare(self.policy, micro_batch(work.data, self.device))
 
-    def _summed(self, losses: dict[tuple[int, ...], torch.Tensor], interrupt: Interrupt) -> tuple[float, bool]:
+    def _summed(self, losses: list[tuple[Work, torch.Tensor]], interrupt: Interrupt) -> tuple[float, bool]:
         """The loss summed over all processes, and whether one of them is asked to stop."""
-        values = torch.stack(list(losses.values())).tolist() if losses else []
+        values = torch.stack([loss for _, loss in losses]).tolist() if losses else []
         loss, asked = self.processes.sum([math.fsum(values), float(interrupt.requested)])
         if not math.isfinite(loss):
             pairs = zip(losses, values, strict=True)
-            mine = [window for group, value in pairs if not math.isfinite(value) for window in group]
-            wrong = [window for theirs in self.processes.gather(mine) for window in theirs]
+            mine = [window for (work, _), value in pairs if not math.isfinite(value) for window in work.windows]
+            wrong = sorted({window for theirs in self.processes.gather(mine) for window in theirs})
             self._refuse("the loss is not a finite number", wrong, LOOK_AT_RECORDS)
         return loss, asked > 0
 
@@ -235,13 +262,13 @@ class Loop:
     def _eval_loss(self, interrupt: Interrupt) -> float:
         """Per trained token of the whole eval split."""
         summed, trained = 0.0, 0
-        for group, weight in self._micro_batches(self.eval_windows, range(len(self.eval_windows))):
+        for work in self._micro_batches(self.eval_windows, range(len(self.eval_windows))):
             if interrupt.requested and self.processes.alone:
                 self._leave()
-            with self._watched(self.eval_windows, group):
-                found = self.objective.loss(self.policy, self._batch(self.eval_windows, group))
-            summed += weight * float(found.summed)
-            trained += round(weight) * found.trained
+            with self._watched(work):
+                found = self.objective.loss(self.policy, self._batch(work))
+            summed += work.weight * float(found.summed)
+            trained += work.weight * found.trained
         summed, trained_tokens = self.processes.sum([summed, trained])
         return summed / trained_tokens
 

@@ -54,7 +54,7 @@ def main(base: str, build: str, seed: str) -> None:
     windows, objective = Windows(open_build(Path(build)), "train"), objectives.load(asked.objective)
 
     def step(index: int) -> None:
-        loss, _ = objective.loss(policy, micro_batch([windows[index]], device))
+        loss = objective.loss(policy, micro_batch([windows[index]], device)).summed
         loss.backward()  # type: ignore[no-untyped-call]
 
     step(0)

@@ -6,7 +6,7 @@ import torch
 
 from dataforge.errors import BuildError
 from dataforge.shards import Build, Window
-from trainkit.data import Windows, micro_batch, trained_places
+from trainkit.data import Windows, micro_batch, parts, trained_places
 
 from .conftest import random_windows, write_build
 
@@ -49,3 +49,14 @@ def test_a_window_with_nothing_to_train_is_refused(tmp_path: Path, tiny_base: Pa
     build = write_build(tmp_path / "build", tiny_base, [window([5, 6], [0, 0], [2])], [])
     with pytest.raises(BuildError, match=r"r0#1.*no trained token"):
         Windows(build, "train")
+
+
+def test_a_window_is_cut_between_documents_only() -> None:
+    whole = window(list(range(5, 15)), [0, 1, 0, 1, 1, 0, 1, 0, 0, 1], [2, 3, 1, 4])
+    cut = parts(whole, 5)
+    assert [part.input_ids.tolist() for part in cut] == [[5, 6, 7, 8, 9], [10, 11, 12, 13, 14]]
+    assert [part.assistant_masks.tolist() for part in cut] == [[0, 1, 0, 1, 1], [0, 1, 0, 0, 1]]
+    assert [part.seq_lengths.tolist() for part in cut] == [[2, 3], [1, 4]]
+    assert [part.record_ids for part in cut] == [("r0#1", "r1#1"), ("r2#1", "r3#1")]
+    assert [part.seq_lengths.tolist() for part in parts(whole, 1)] == [[2], [3], [1], [4]]
+    assert [part.input_ids.tolist() for part in parts(whole, 100)] == [whole.input_ids.tolist()]

@@ -132,8 +132,8 @@ except Exception as error:
 @pytest.mark.parametrize(
     ("documents", "key", "advice"),
     [
-        (40, "auto", "build with a smaller `max_tokens` and `window`"),
-        (10, 100_000, "lower `train.tokens_per_micro_batch`"),
+        (1, "auto", "build with a smaller `max_tokens`"),
+        (40, 100_000, "lower `train.tokens_per_micro_batch`"),
     ],
 )
 def test_a_lack_of_memory_says_what_to_change(
@@ -144,8 +144,9 @@ def test_a_lack_of_memory_says_what_to_change(
     config = LlamaConfig.from_pretrained(base)
     # One tensor of 20,000 tokens inside its layer takes 655 MB, where 300 are left.
     config.num_hidden_layers, config.hidden_size, config.intermediate_size = 1, 64, 8192
+    config.max_position_embeddings = 20_000
     LlamaForCausalLM(config).save_pretrained(base)
-    windows = [random_window(rng, [500] * documents, f"long{index}") for index in range(40 // documents)]
+    windows = [random_window(rng, [20_000 // documents] * documents, f"long{index}") for index in range(2)]
     build = write_build(tmp_path / "build", base, windows, [])
     large = settings.model_copy(update={"tokens_per_step": 100_000, "tokens_per_micro_batch": key})
     command = [sys.executable, "-c", OUT_OF_MEMORY, str(build.folder), str(base), str(tmp_path / "run")]
