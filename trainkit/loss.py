@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-CHUNK = 512
-"""Tokens whose logits exist at one time."""
+CHUNK = 256
+"""Tokens whose logits exist at one time; more make the products no faster."""
 
 
 class Rows(NamedTuple):
@@ -41,7 +41,22 @@ def head_logits(
     hidden_TD: torch.Tensor, head_VD: torch.Tensor, bias_V: torch.Tensor | None = None, rows: Rows | None = None
 ) -> torch.Tensor:
     """The logits (T, V) of a head; without a gradient where it has trained rows."""
-    logits_TV = torch.nn.functional.linear(hidden_TD, head_VD, bias_V)
+    return _head_logits(hidden_TD, head_VD, bias_V, rows, hidden_TD.new_empty((len(hidden_TD), len(head_VD))))
+
+
+@torch.no_grad()
+def _head_logits(
+    hidden_TD: torch.Tensor,
+    head_VD: torch.Tensor,
+    bias_V: torch.Tensor | None,
+    rows: Rows | None,
+    logits_TV: torch.Tensor,
+) -> torch.Tensor:
+    """`head_logits` into a tensor that is there."""
+    if bias_V is None:
+        torch.mm(hidden_TD, head_VD.t(), out=logits_TV)
+    else:
+        torch.addmm(bias_V, hidden_TD, head_VD.t(), out=logits_TV)
     if rows is not None:
         bias_N = None if bias_V is None else bias_V[rows.ids_N]
         logits_TV[:, rows.ids_N] = torch.nn.functional.linear(hidden_TD, rows.values_ND, bias_N)
@@ -51,8 +66,9 @@ def head_logits(
 class _LinearCrossEntropy(torch.autograd.Function):
     """Sum over t of logsumexp_v(h_t . w_v + b_v) - (h_t . w_y + b_y).
 
-    With r_tv = softmax - onehot, its gradient in h_t is r_t W and that in a trained row w_n is the sum of r_tn h_t.
-    Both are computed with the loss, chunk by chunk, and only scaled in the backward pass.
+    With e_tv = exp(logit_tv - max_v logit_tv), z_t their sum and r_tv = e_tv - z_t [v = y_t], its gradient in h_t is
+    r_t W / z_t and that in a trained row w_n is the sum of r_tn h_t / z_t. Both are computed with the loss, chunk by
+    chunk in one buffer, and only scaled in the backward pass.
     """
 
     @staticmethod
@@ -73,25 +89,35 @@ class _LinearCrossEntropy(torch.autograd.Function):
         gradient_ND = torch.zeros_like(rows.values_ND, dtype=accumulator) if wanted and rows else None
         total = hidden_TD.new_zeros((), dtype=accumulator)
         losses_T1 = hidden_TD.new_empty((len(targets_T), 1), dtype=accumulator)
+        # A buffer of this size would be given back to the system after each chunk, and its pages fetched anew.
+        buffer_CV = hidden_TD.new_empty((min(chunk, len(targets_T)), len(head_VD)))
         for start in range(0, len(targets_T), chunk):
             hidden_CD, targets_C1 = hidden_TD[start : start + chunk], targets_T[start : start + chunk, None]
-            logits_CV = head_logits(hidden_CD, head_VD, bias_V, rows).to(accumulator)
-            lse_C1 = logits_CV.logsumexp(dim=1, keepdim=True)
-            losses_C1 = lse_C1 - logits_CV.gather(1, targets_C1)
+            logits_CV = _head_logits(hidden_CD, head_VD, bias_V, rows, buffer_CV[: len(targets_C1)]).to(accumulator)
+            target_C1 = logits_CV.gather(1, targets_C1)
+            largest_C1 = logits_CV.amax(dim=1, keepdim=True)
+            scaled_CV = logits_CV.sub_(largest_C1).exp_()
+            sum_C1 = scaled_CV.sum(dim=1, keepdim=True)
+            losses_C1 = sum_C1.log() + largest_C1 - target_C1
             losses_T1[start : start + chunk] = losses_C1
             total += losses_C1.sum()
             if gradient_TD is not None:
-                residual_CV = logits_CV.sub_(lse_C1).exp_()
-                residual_CV.scatter_add_(1, targets_C1, residual_CV.new_full(targets_C1.shape, -1.0))
+                residual_CV = scaled_CV.scatter_add_(1, targets_C1, -sum_C1)
+                # In full precision the D columns of the product are divided instead of the V columns of its factor.
+                late = head_VD.dtype == accumulator
+                if not late:
+                    residual_CV.div_(sum_C1)
                 part_CD = gradient_TD[start : start + chunk]
-                if rows is None or gradient_ND is None:
-                    torch.mm(residual_CV.to(head_VD.dtype), head_VD, out=part_CD)
-                    continue
-                residual_CN = residual_CV[:, rows.ids_N]
-                gradient_ND.addmm_(residual_CN.t(), hidden_CD.to(accumulator))
-                residual_CV[:, rows.ids_N] = 0
+                if rows is not None and gradient_ND is not None:
+                    residual_CN = residual_CV[:, rows.ids_N]
+                    exact_CN = residual_CN / sum_C1 if late else residual_CN
+                    gradient_ND.addmm_(exact_CN.t(), hidden_CD.to(accumulator))
+                    residual_CV[:, rows.ids_N] = 0
                 torch.mm(residual_CV.to(head_VD.dtype), head_VD, out=part_CD)
-                part_CD.addmm_(residual_CN.to(head_VD.dtype), rows.values_ND)
+                if rows is not None:
+                    part_CD.addmm_(residual_CN.to(head_VD.dtype), rows.values_ND)
+                if late:
+                    part_CD.div_(sum_C1)
         if gradient_TD is not None:
             ctx.save_for_backward(gradient_TD, gradient_ND)
         losses_T = losses_T1.squeeze(1)
