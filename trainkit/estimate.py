@@ -1,7 +1,7 @@
 """What a run would do, and what it would take: counted where it can be, measured on a few windows where not."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
@@ -11,15 +11,17 @@ import torch
 
 from dataforge.seeds import draw
 from dataforge.shards import Build
-from trainkit import adapters, new_tokens, objectives, plan
+from trainkit import adapters, coverage, new_tokens, objectives, plan
 from trainkit.config import Train
 from trainkit.data import MicroBatch, Windows, micro_batch
 from trainkit.loss import CHUNK
+from trainkit.micro_batches import Work, micro_batches
 from trainkit.model import load_base, local_folder, pick_device, pick_precision
 from trainkit.objectives import Objective
 from trainkit.optimizer import Optimizer
 from trainkit.peak import peak_memory
 from trainkit.policy import Policy
+from trainkit.processes import Processes
 from trainkit.trainer import check, check_windows
 
 TIMED_STEPS = 3
@@ -78,6 +80,8 @@ class Estimate:
     """Of base and adapter together."""
     targets: list[str]
     """The last names of the layers that carry the adapter."""
+    untrained: list[str]
+    """Weights of the layers that carry none."""
     precision: str
     device: str
     seconds: float
@@ -110,16 +114,19 @@ def estimate(settings: Train, build: Build, base: str, base_name: str, seed: int
     steps = plan.steps(settings, train_windows.tokens_W.tolist(), train_windows.trained_W.tolist(), seed)
     optimizer = Optimizer(policy.parameters, settings, len(steps))
     objective = objectives.load(settings.objective)
-    largest = max((window for step in steps for window in step.windows), key=train_windows.tokens_W.__getitem__)
-    saved = _saved_bytes(objective, policy, micro_batch([train_windows[largest]], device))
+    largest = max(
+        (work for step in steps if not step.epoch for work in _works(train_windows, step.windows, settings, device)),
+        key=lambda work: work.tokens,
+    )
+    batch = micro_batch(largest.data, device)
+    saved = _saved_bytes(objective, policy, batch)
     optimizer.discard()
-    speed = _seconds_per_token(steps, objective, policy, optimizer, train_windows, device)
+    speed = _seconds_per_token(steps, objective, policy, optimizer, train_windows, settings, device)
     eval_speed = _eval_seconds_per_token(objective, policy, eval_windows, device)
     evaluations = -(-len(steps) // settings.eval_every)
     tokens = sum(step.tokens for step in steps)
     peak = peak_memory(device)
     statistics = build.manifest.statistics["train"]
-    largest_tokens = int(train_windows.tokens_W[largest])
     return Estimate(
         windows=len(train_windows),
         rows=statistics.rows,
@@ -132,6 +139,7 @@ def estimate(settings: Train, build: Build, base: str, base_name: str, seed: int
         parameters=sum(weight.numel() for weight in policy.parameters.values()),
         all_parameters=sum(weight.numel() for weight in policy.model.parameters()),
         targets=_targets(policy.model),
+        untrained=[part.name for part in coverage.coverage(policy.model).missed],
         precision=str(precision).removeprefix("torch."),
         device=str(device),
         seconds=tokens * speed,
@@ -141,9 +149,9 @@ def estimate(settings: Train, build: Build, base: str, base_name: str, seed: int
             process=process,
             weights=_frozen_bytes(policy),
             adapter=_adapter_bytes(policy),
-            saved_per_token=-(-saved // largest_tokens),
-            micro_batch_tokens=largest_tokens,
-            loss_chunk=min(CHUNK, int(train_windows.trained_W.max())) * policy.head_VD.shape[0] * BYTES_PER_LOGIT,
+            saved_per_token=-(-saved // largest.tokens),
+            micro_batch_tokens=largest.tokens,
+            loss_chunk=min(CHUNK, len(batch.trained_P)) * policy.head_VD.shape[0] * BYTES_PER_LOGIT,
         ),
         measured_peak=peak,
     )
@@ -185,6 +193,7 @@ def _seconds_per_token(
     policy: Policy,
     optimizer: Optimizer,
     windows: Windows,
+    settings: Train,
     device: torch.device,
 ) -> float:
     """Timed over the first steps of the plan, each of which is taken back."""
@@ -194,11 +203,9 @@ def _seconds_per_token(
     for step in steps[: TIMED_STEPS + 1]:
         chosen = step.windows[:TIMED_WINDOWS]
         with _timed(device) as spent:
-            for window in chosen:
-                batch = objective.prepare(policy, micro_batch([windows[window]], device))
-                found = objective.loss(policy, batch)
-                (found.summed / step.trained_tokens).backward()  # type: ignore[no-untyped-call]
-                optimizer.collect()
+            for work in _works(windows, chosen, settings, device):
+                batch = objective.prepare(policy, micro_batch(work.data, device))
+                optimizer.backward(objective.loss(policy, batch).summed / step.trained_tokens)
         with _timed(device) as ended:
             optimizer.clip()
             optimizer.step(0)
@@ -209,6 +216,10 @@ def _seconds_per_token(
         if done > TIMED_WINDOWS:
             break
     return median(times[1:] or times)
+
+
+def _works(windows: Windows, chosen: Sequence[int], settings: Train, device: torch.device) -> Iterator[Work]:
+    return micro_batches(windows, chosen, settings, device, Processes(), sharded=False)
 
 
 @torch.no_grad()

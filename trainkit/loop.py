@@ -5,44 +5,29 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import torch
 
 from dataforge.seeds import draw
-from dataforge.shards import Window
 from trainkit import faults
 from trainkit.checkpoint import Checkpoints, Position
 from trainkit.config import Train
-from trainkit.data import MicroBatch, Windows, micro_batch, parts, trained_places
+from trainkit.data import MicroBatch, Windows, micro_batch
 from trainkit.interrupt import Interrupt, Interrupted
 from trainkit.log import Metrics, Progress
+from trainkit.micro_batches import Work, micro_batches
 from trainkit.objectives import Objective
 from trainkit.optimizer import Optimizer
-from trainkit.plan import Step, shares
+from trainkit.plan import Step
 from trainkit.policy import Policy
 from trainkit.processes import Processes
 from trainkit.record_losses import RecordLosses
 
 FIRST_STEPS = 10
 """Steps whose highest loss is what a later jump is measured with."""
-CPU_TOKENS = 1024
-"""Of a micro-batch on a CPU, which is as fast with more and needs more memory for them."""
-ACCELERATOR_TOKENS = 8192
-"""Of one on an accelerator, which is idle in part with fewer."""
 LOWEST_LOSS_SCALE = 1.0
 LOOK_AT_RECORDS = "look at these with `forge preview`, or lower train.learning_rate"
-
-
-class Work(NamedTuple):
-    """What a process computes at one time."""
-
-    windows: tuple[int, ...]
-    part: int
-    """Of the one window, where it is cut."""
-    data: list[Window]
-    weight: int = 1
-    """0 where it is computed only because other processes compute."""
 
 
 @dataclass
@@ -105,30 +90,7 @@ class Loop:
         return self._finished() or (step > 0 and step % every == 0)
 
     def _micro_batches(self, windows: Windows, chosen: Sequence[int]) -> Iterator[Work]:
-        """What this process computes of the chosen windows, one micro-batch after the other."""
-        together, limit = self._micro_batch_tokens
-        shared = shares(chosen, windows.tokens_W.tolist(), together, self.processes.count)
-        mine = shared[self.processes.rank]
-        if self.sharded:
-            # Layers are gathered from all processes, so none may compute more or less often than the others.
-            yield from (Work(group, 0, [windows[index] for index in group]) for group in mine)
-            most = max(len(groups) for groups in shared)
-            yield from (Work((chosen[0],), 0, [windows[chosen[0]]], weight=0) for _ in range(most - len(mine)))
-            return
-        for group in mine:
-            if len(group) > 1:
-                yield Work(group, 0, [windows[index] for index in group])
-                continue
-            cut = parts(windows[group[0]], limit)
-            yield from (Work(group, number, [part]) for number, part in enumerate(cut) if len(trained_places(part)))
-
-    @property
-    def _micro_batch_tokens(self) -> tuple[int | None, int]:
-        """The most tokens of windows that are computed together (None: one window), and of a part of one."""
-        setting = self.settings.tokens_per_micro_batch
-        if setting != "auto":
-            return setting, setting
-        return (None, CPU_TOKENS) if self.device.type == "cpu" else (ACCELERATOR_TOKENS, ACCELERATOR_TOKENS)
+        return micro_batches(windows, chosen, self.settings, self.device, self.processes, sharded=self.sharded)
 
     def _step(self, interrupt: Interrupt) -> None:
         started = time.perf_counter()

@@ -49,6 +49,7 @@ def planned(found: "Estimate", build: Path, target: Path, *, reused: bool) -> No
             f"{found.trained_tokens:,} trained; {found.tokens_per_step:,.0f} tokens a step",
         ),
         ("trained", f"{found.parameters:,} parameters, {share:.2f}% of all: {', '.join(found.targets)}"),
+        *([("", f"not trained: {', '.join(found.untrained)}")] if found.untrained else []),
         ("runs in", f"{found.precision} on {found.device}"),
         (
             "time",
