@@ -28,7 +28,7 @@ from dataforge import bases
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = "trl-1.16.0"
 PACKAGES = (("torch==2.13.0",), ("trl==1.16.0", "transformers==5.23.0", "peft==0.21.2"))
-ENOUGH = 900
+ENOUGH = 300
 """Seconds after which a run of defaults that this processor is slow with is given up."""
 
 
