@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -54,11 +55,15 @@ def main() -> int:
         _search(runner)
         return 0
     chosen = [arm for arm in arms() if not options.only or arm.name in options.only.split(",")]
-    machine = []
+    machine: list[dict[str, Any]] = []
+    killed: list[str] = []
     for number in range(options.rounds):
         machine.append(runner.helper(f"{number}-machine", "cpu_machine.py", str(runner.work.share)))
         for arm in chosen:
-            runner.run(arm, number)
+            if arm.name not in killed and runner.run(arm, number).get("killed"):
+                killed.append(arm.name)
+    too_large = [arm.says for arm in chosen if arm.name in killed]
+    chosen = [arm for arm in chosen if arm.name not in killed]
     # What is asked for by name is asked for alone.
     once = [] if options.only else as_they_come()
     found = {arm.name: [runner.run(arm, number) for number in range(options.rounds)] for arm in chosen}
@@ -70,6 +75,8 @@ def main() -> int:
     }
     profile = runner.helper("profile", "cpu_profile.py", runner.base, str(runner.work.build), str(runner.work.seed))
     table = cpu_report.report([*chosen, *once], found, alone, held_out, losses["base"], machine, profile, runner.work)
+    if too_large:
+        table += f"\n## Killed by the system\n\nOut of its {_memory_gb()} GB of memory: {'; '.join(too_large)}.\n"
     print(table)
     options.out.write_text(f"# LoRA training on the CPU\n\n{table}", encoding="utf-8")
     return 0
@@ -129,6 +136,10 @@ class Runner:
             except subprocess.TimeoutExpired:
                 path.write_text(json.dumps({"gave_up_after": limit}), encoding="utf-8")
                 return {"gave_up_after": limit}
+            if done.returncode == -signal.SIGKILL:
+                # The system kills what takes more memory than there is.
+                path.write_text(json.dumps({"killed": True}), encoding="utf-8")
+                return {"killed": True}
             if done.returncode:
                 sys.exit(f"error: {name} failed:\n{done.stderr[-4000:]}")
             last = done.stdout.strip().splitlines()[-1]
@@ -136,6 +147,10 @@ class Runner:
             path.write_text(last, encoding="utf-8")
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
+
+
+def _memory_gb() -> int:
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
 
 
 def _environment(folder: Path) -> Path:

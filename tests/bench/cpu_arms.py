@@ -42,7 +42,19 @@ def arms() -> list[Arm]:
     windows = {"per_device_train_batch_size": WINDOWS_PER_STEP}
     found = [
         Arm("hf-padded", f"HF Trainer + PEFT, its defaults{chosen}", "hf", settings=hf),
-        Arm("hf-packed", f"HF Trainer + PEFT, packed in one row{chosen}", "hf", "windows", {**hf, **windows}),
+        Arm(
+            "hf-padded-2",
+            f"HF Trainer + PEFT, its defaults, but 2 padded documents at a time{chosen}",
+            "hf",
+            settings={**hf, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
+        ),
+        Arm(
+            "hf-packed",
+            f"HF Trainer + PEFT, packed, one window at a time{chosen}",
+            "hf",
+            "windows",
+            {**hf, "per_device_train_batch_size": 1, "gradient_accumulation_steps": WINDOWS_PER_STEP},
+        ),
         Arm(
             "trl-packing",
             f"TRL, `packing=True`, its defaults{chosen}",

@@ -67,10 +67,6 @@ def main(base: str, build: str, seed: str) -> None:
     total = sum(shares.values())
     found: dict[str, Any] = {name: share / total for name, share in sorted(shares.items(), key=lambda item: -item[1])}
     print(json.dumps(found), flush=True)
-    if os.environ.get("VERBOSE"):
-        print(
-            profiled.key_averages(group_by_input_shape=True).table("self_cpu_time_total", row_limit=45), file=sys.stderr
-        )
 
 
 if __name__ == "__main__":
