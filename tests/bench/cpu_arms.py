@@ -57,11 +57,16 @@ def arms() -> list[Arm]:
         ),
         Arm(
             "trl-packing",
-            f"TRL, `packing=True`, its defaults{chosen}",
+            f"TRL, `packing=True`, its defaults but 2 windows of {WINDOW} tokens a step{chosen}",
             "trl",
             settings={**trl, **windows, "packing": True, "max_length": WINDOW},
         ),
-        Arm("trl-best", "TRL at its best", "trl", settings=candidates()[BEST]),
+        Arm(
+            "trl-best",
+            "TRL, one document at a time, chunked loss, no checkpointing",
+            "trl",
+            settings=candidates()[BEST],
+        ),
         Arm("trainkit", "trainkit, its defaults", "trainkit"),
     ]
     if fast_in_bf16():

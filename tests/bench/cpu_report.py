@@ -38,7 +38,7 @@ def report(
     any_run = next(iter(runs.values()))[0]
     versions = ", ".join(f"{name} {version}" for name, version in sorted(any_run["versions"].items()))
     rounds = len(machine)
-    head = f"{os.cpu_count()} cores, {_processor()}; {versions}; {rounds} rounds, medians (least to greatest)\n\n"
+    head = f"{os.cpu_count()} cores, {_processor()}; {versions}; {rounds} round{'s, medians (least to greatest)' if rounds > 1 else ''}\n\n"
     parts = [head + _speeds(contenders, runs, held_out), f"Untrained, the loss is {untrained:.4f}."]
     parts += [f"## Documents\n\n{work.lengths}."]
     if alone:
@@ -84,7 +84,9 @@ def _alone(contenders: list[Arm], alone: dict[str, dict[str, Any]]) -> str:
         found = alone.get(arm.name)
         if found is None:
             continue
-        if "gave_up_after" in found:
+        if "killed" in found:
+            lines.append(f"| {arm.says} | | killed for want of memory | |")
+        elif "gave_up_after" in found:
             lines.append(f"| {arm.says} | | not one step in {found['gave_up_after']} s | |")
         else:
             lines.append(

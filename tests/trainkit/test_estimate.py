@@ -79,7 +79,7 @@ def test_timing_changes_no_weight(build: Build, settings: Train, tiny_base: Path
         steps = plan.steps(settings, windows.tokens_W.tolist(), windows.trained_W.tolist(), 7)
         before = {name: weight.clone() for name, weight in policy.model.state_dict().items()}
         optimizer = Optimizer(policy.parameters, settings, len(steps))
-        assert estimates._seconds_per_token(steps, sft, policy, optimizer, windows, device) > 0
+        assert estimates._seconds_per_token(steps, sft, policy, optimizer, windows, settings, device) > 0
         for name, weight in policy.model.state_dict().items():
             assert torch.equal(weight, before[name]), name
 

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 from dataforge.shards import Build
 from trainkit import record_losses
 from trainkit.config import Train
+from trainkit.processes import Processes
 from trainkit.record_losses import RecordLosses, worst
 from trainkit.trainer import train
 
@@ -67,27 +68,27 @@ def test_the_rows_of_a_step_add_up_to_its_loss(build: Build, settings: Train, ti
 
 
 def test_steps_after_the_checkpoint_and_a_line_cut_off_are_dropped(tmp_path: Path) -> None:
-    killed = RecordLosses(tmp_path, 0)
+    killed = RecordLosses(tmp_path, 0, Processes())
     for step in range(1, 6):
         write(killed, step, a=(2.0 * step, 2), b=(0.0, 0))
     with (tmp_path / record_losses.SPOOL).open("ab") as file:
         file.write(b"[6,[")
-    resumed = RecordLosses(tmp_path, 3)
+    resumed = RecordLosses(tmp_path, 3, Processes())
     killed._file.close()
     write(resumed, 4, c=(9.0, 2))
     resumed.close()
     assert rows(tmp_path) == [("a#1", 1, 1, 2), ("a#1", 2, 2, 2), ("a#1", 3, 3, 2), ("c#1", 4, 4.5, 2)]
-    stopped = RecordLosses(tmp_path, 2)
+    stopped = RecordLosses(tmp_path, 2, Processes())
     write(stopped, 3, d=(1.0, 1))
     stopped.close()
     assert rows(tmp_path) == [("a#1", 1, 1, 2), ("a#1", 2, 2, 2), ("d#1", 3, 1, 1)]
-    RecordLosses(tmp_path, 0).close()
+    RecordLosses(tmp_path, 0, Processes()).close()
     assert rows(tmp_path) == []
 
 
 def test_a_record_counts_by_its_last_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record_losses, "ROWS_PER_GROUP", 2)
-    losses = RecordLosses(tmp_path, 0)
+    losses = RecordLosses(tmp_path, 0, Processes())
     write(losses, 1, a=(9.0, 1), b=(8.0, 1), c=(1.0, 1))
     write(losses, 2, d=(7.0, 1))
     write(losses, 3, a=(1.0, 1), b=(4.0, 2))
