@@ -38,7 +38,8 @@ def report(
     any_run = next(iter(runs.values()))[0]
     versions = ", ".join(f"{name} {version}" for name, version in sorted(any_run["versions"].items()))
     rounds = len(machine)
-    head = f"{os.cpu_count()} cores, {_processor()}; {versions}; {rounds} round{'s, medians (least to greatest)' if rounds > 1 else ''}\n\n"
+    counted = f"{rounds} rounds, medians (least to greatest)" if rounds > 1 else "1 round"
+    head = f"{os.cpu_count()} cores, {_processor()}; {versions}; {counted}\n\n"
     parts = [head + _speeds(contenders, runs, held_out), f"Untrained, the loss is {untrained:.4f}."]
     parts += [f"## Documents\n\n{work.lengths}."]
     if alone:
