@@ -118,6 +118,9 @@ class Processes:
         try:
             yield
         except BaseException as error:
+            if not self.alone:
+                # This process ends already; to be told so while it does would only print where it was.
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
             if self.alone or isinstance(error, SystemExit) or self._speaks(error):
                 raise
             raise SystemExit(130 if isinstance(error, KeyboardInterrupt) else 2) from None
@@ -171,10 +174,12 @@ def leave(processes: Processes) -> None:
     if not processes.alone:
         from torch import distributed
 
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         distributed.destroy_process_group()
 
 
 def _ended(number: int, frame: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise _lost()
 
 
