@@ -9,9 +9,8 @@ from typing import Any
 
 import torch
 
-from dataforge.seeds import draw
 from dataforge.shards import Build
-from trainkit import adapters, coverage, new_tokens, objectives, plan
+from trainkit import coverage, objectives, plan
 from trainkit.config import Train
 from trainkit.data import MicroBatch, Windows, micro_batch
 from trainkit.loss import CHUNK
@@ -22,7 +21,7 @@ from trainkit.optimizer import Optimizer
 from trainkit.peak import peak_memory
 from trainkit.policy import Policy
 from trainkit.processes import Processes
-from trainkit.trainer import check, check_windows
+from trainkit.trainer import adapt, check, check_windows
 
 TIMED_STEPS = 3
 """Optimizer steps that are timed, after one that is not; at most, and no more windows than TIMED_WINDOWS."""
@@ -160,12 +159,8 @@ def estimate(settings: Train, build: Build, base: str, base_name: str, seed: int
 def _policy(
     settings: Train, build: Build, base: str, precision: torch.dtype, device: torch.device, seed: int
 ) -> Policy:
-    tokens = build.manifest.tokenizer
-    model, tokenizer = load_base(base, precision, device, packed=True, added=tokens.new_tokens)
-    torch.manual_seed(draw(seed, "adapter") >> 1)
-    adapted = adapters.attach(model, settings.adapter, list(tokens.new_tokens.values()))
-    new_tokens.start_stops(adapted, tokens.stop_tokens.values(), tokenizer.eos_token_id)
-    return Policy(adapted)
+    model, tokenizer = load_base(base, precision, device, packed=True, added=build.manifest.tokenizer.new_tokens)
+    return Policy(adapt(model, tokenizer, settings, build, seed))
 
 
 def _saved_bytes(objective: Objective, policy: Policy, batch: MicroBatch) -> int:

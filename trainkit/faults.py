@@ -25,13 +25,9 @@ def memory_advice(
     """Raise `TrainingError` with what to change where a micro-batch does not fit into memory."""
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise _too_large(settings, documents, tokens, precision, processes) from None
-    except RuntimeError as error:
-        if CPU_ALLOCATOR not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and CPU_ALLOCATOR not in str(error):
             raise
-        raise _too_large(settings, documents, tokens, precision, processes) from None
-    except MemoryError:
         raise _too_large(settings, documents, tokens, precision, processes) from None
 
 

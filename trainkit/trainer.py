@@ -189,10 +189,7 @@ def _loop(
     train_windows, eval_windows = Windows(build, "train"), Windows(build, "eval")
     check_windows(build, train_windows, eval_windows, model)
     packing.check(model, max(part.longest_row for part in build.manifest.statistics.values()))
-    torch.manual_seed(draw(seed, "adapter") >> 1)
-    tokens = build.manifest.tokenizer
-    adapted = adapters.attach(model, settings.adapter, list(tokens.new_tokens.values()))
-    new_tokens.start_stops(adapted, tokens.stop_tokens.values(), tokenizer.eos_token_id)
+    adapted = adapt(model, tokenizer, settings, build, seed)
     if settings.init_from is not None:
         adapters.fill(adapted, settings.adapter, settings.init_from)
     if sharded:
@@ -231,6 +228,15 @@ def _loop(
         progress=progress,
         saved_at=position.step,
     )
+
+
+def adapt(model: Any, tokenizer: Any, settings: Train, build: Build, seed: int) -> Any:
+    """The base model with the fresh adapter that a run of this seed begins with."""
+    torch.manual_seed(draw(seed, "adapter") >> 1)
+    tokens = build.manifest.tokenizer
+    adapted = adapters.attach(model, settings.adapter, list(tokens.new_tokens.values()))
+    new_tokens.start_stops(adapted, tokens.stop_tokens.values(), tokenizer.eos_token_id)
+    return adapted
 
 
 def check_windows(build: Build, train_windows: Windows, eval_windows: Windows, model: Any) -> None:
