@@ -44,3 +44,8 @@ class AdapterError(ForgeError):
 
 class TrainingError(ForgeError):
     """A training run that cannot start or cannot go on."""
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a library says first, or its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from dataforge.errors import AdapterError
+from dataforge.errors import AdapterError, first_line
 from dataforge.shards import Manifest
 from trainkit import coverage, targets
 from trainkit.config import LoraAdapter
@@ -74,7 +74,7 @@ def attach(model: Any, settings: LoraAdapter, new_ids: Sequence[int] = ()) -> An
         except ValueError as error:
             experts = "set `adapter.dropout: 0` and `adapter.dora: false` to train its fused experts, or "
             raise AdapterError(
-                f"this base cannot be adapted so ({_first_line(error)}); "
+                f"this base cannot be adapted so ({first_line(error)}); "
                 f"{experts if settings.dropout or settings.dora else ''}list other `adapter.targets`"
             ) from None
     coverage.check(adapted, settings)
@@ -213,8 +213,4 @@ def _described(settings: LoraAdapter) -> str:
 
 
 def _unloadable(folder: Path, error: Exception) -> AdapterError:
-    return AdapterError(f"{folder}: the adapter cannot be loaded ({_first_line(error)}); train again")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return AdapterError(f"{folder}: the adapter cannot be loaded ({first_line(error)}); train again")

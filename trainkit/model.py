@@ -12,7 +12,7 @@ import transformers
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from dataforge.errors import BaseModelError
+from dataforge.errors import BaseModelError, first_line
 from dataforge.shards import Build, tokenizer_sha256
 from trainkit import attention, new_tokens
 from trainkit.quiet import quiet
@@ -80,7 +80,7 @@ def load_tokenizer(base: str) -> Any:
     try:
         return transformers.AutoTokenizer.from_pretrained(local_folder(base), trust_remote_code=False)
     except (OSError, ValueError) as error:
-        raise BaseModelError(f"{base}: its tokenizer cannot be read: {_first_line(error)}") from None
+        raise BaseModelError(f"{base}: its tokenizer cannot be read: {first_line(error)}") from None
 
 
 def load_base(
@@ -113,7 +113,7 @@ def load_base(
                 f"{base}: models of its type let nobody else compute their attention, so the documents of a packed "
                 "window would see each other; take another base model"
             ) from None
-        raise BaseModelError(f"{base}: cannot be loaded as a causal language model: {_first_line(error)}") from None
+        raise BaseModelError(f"{base}: cannot be loaded as a causal language model: {first_line(error)}") from None
     # Sampling settings that a model brings along would override or contradict those of whoever asks it.
     model.generation_config = hf.GenerationConfig()
     tokenizer = load_tokenizer(base)
@@ -205,7 +205,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (ValueError, UnicodeDecodeError):
         raise BaseModelError(f"{path}: is not valid JSON; fetch the model again") from None
     return dict(found)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -15,7 +15,7 @@ from accelerate import PartialState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 from accelerate.utils import clear_environment
 
-from dataforge.errors import TrainingError
+from dataforge.errors import TrainingError, first_line
 from dataforge.shards import replace_file
 
 RUNS = "runs.json"
@@ -69,7 +69,7 @@ class Trackers:
                         tracker.store_init_configuration(flat(config))
             except Exception as error:  # what a tracker raises is its own affair
                 raise TrainingError(
-                    f"train.report_to: {name} cannot start ({_first_line(error)}); set it up, or take it away"
+                    f"train.report_to: {name} cannot start ({first_line(error)}); set it up, or take it away"
                 ) from None
             self._trackers[name] = tracker
         replace_file(folder / RUNS, orjson.dumps(runs) + b"\n")
@@ -96,7 +96,7 @@ class Trackers:
 
     def _give_up(self, name: str, error: Exception) -> None:
         del self._trackers[name]
-        self._say(f"{name}: {_first_line(error)}; the run goes on without it, metrics.jsonl holds every number")
+        self._say(f"{name}: {first_line(error)}; the run goes on without it, metrics.jsonl holds every number")
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -154,7 +154,3 @@ def _read(path: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -10,6 +10,8 @@ from typing import Any, cast
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from dataforge.errors import first_line
+
 LARGEST_HEAD = 256
 PROBED_LENGTHS = [5, 1, 19]
 TOLERANCE = 0.02
@@ -29,7 +31,7 @@ def disagreement(device: torch.device, precision: torch.dtype) -> str | None:
             lambda q, k, v: attention(q, k, v, cu_seqlens, max(PROBED_LENGTHS), None, None), rows, weight_THK
         )
     except (RuntimeError, TypeError, NotImplementedError) as error:
-        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return first_line(error)
     wanted = _with_gradients(_one_by_one, [row.float() for row in rows], weight_THK)
     errors = [
         float((one.float() - other).abs().max() / other.abs().max()) for one, other in zip(found, wanted, strict=True)
