@@ -49,7 +49,7 @@ def choose(
             say("train.memory is not heeded: the generic way has no plan of its memory")
         return Way(Policy(model, one_kernel=one_kernel), wanted, None)
     plan = _plan(model, settings, longest, wanted, device, processes)
-    say(f"layers are computed the fused way: {plan}")
+    say(f"layers are computed the fused way: {plan}, {plan.total / memory.GB:.1f} GB planned")
     if not plan.fits:
         say(
             f"about {plan.total / memory.GB:.1f} GB are needed, more than there is: lower train.tokens_per_micro_batch "

@@ -112,6 +112,18 @@ def test_one_process_killed_ends_all_with_one_line_and_another_number_goes_on(fo
     alone.communicate()
 
 
+def test_two_processes_with_fused_layers_have_the_losses_of_one_without(folder: Path) -> None:
+    plain = "train.adapter.dropout=0"
+    code, _, errors = run(FORGE, folder, plain, "--processes", "2", "--out", "fused")
+    assert code == 0, errors
+    assert errors.count("layers are computed the fused way") == 1
+    code, _, errors = run(FORGE, folder, plain, "train.fused=false", "--out", "generic")
+    assert code == 0, errors
+    assert errors.count("layers are computed the generic way: train.fused is false") == 1
+    found, expected = losses(folder / "fused"), losses(folder / "generic")
+    assert [loss for _, loss in found] == pytest.approx([loss for _, loss in expected], rel=1e-5)
+
+
 def test_ctrl_c_is_heard_by_all_and_the_run_goes_on_with_another_number(folder: Path) -> None:
     out = folder / "interrupted"
     process = start(FORGE, folder, "recipe.yaml", "--processes", "2", "--out", str(out))
