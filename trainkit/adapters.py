@@ -18,12 +18,11 @@ from dataforge.shards import Manifest
 from trainkit import coverage, targets
 from trainkit.config import LoraAdapter
 from trainkit.files import replaced_folder
-from trainkit.loss import Rows
 from trainkit.quiet import no_peft_warnings
+from trainkit.trained_rows import ADAPTER
 
 CARD = "forge.json"
 WEIGHTS = "adapter_model.safetensors"
-NAME = "default"
 LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
 
 
@@ -89,15 +88,6 @@ def _trainable_token_indices(model: Any, ids: Sequence[int]) -> dict[str, list[i
     return {name: sorted(ids) for name, module in model.named_modules() if module in layers}
 
 
-def trained_rows(layer: Any) -> tuple[Any, Rows | None]:
-    """The base model's own layer below what PEFT put around it, and the rows that are trained in its place."""
-    adapter = getattr(layer, "token_adapter", None)
-    if adapter is None:
-        return layer, None
-    values_ND = adapter.trainable_tokens_delta[NAME]
-    return adapter.base_layer, Rows(torch.tensor(adapter.token_indices[NAME], device=values_ND.device), values_ND)
-
-
 def save(
     folder: Path, model: Any, weights: Mapping[str, torch.Tensor], tokenizer: Any, manifest: Manifest, card: Card
 ) -> None:
@@ -106,7 +96,7 @@ def save(
     `weights` are the adapter's parameters by their names in the PEFT model. The tokenizer is written with the chat
     template that the build was rendered with.
     """
-    config = copy.copy(model.peft_config[NAME])
+    config = copy.copy(model.peft_config[ADAPTER])
     config.base_model_name_or_path = card.base
     config.inference_mode = True
     # PEFT keeps sets, whose order changes from process to process.

@@ -51,9 +51,8 @@ def document_attention(
     if cu_seqlens_on_device is not None and varlen.fits(query_BHTK, dropout):
         query_THK, key_TGK, value_TGK = (row[0].transpose(0, 1) for row in (query_BHTK, key_BGTK, value_BGTK))
         longest = int(cu_seqlens.diff().max())
-        output_THK = varlen.attention(
-            query_THK, key_TGK, value_TGK, cu_seqlens_on_device, longest, scaling, sliding_window
-        )
+        documents = varlen.Documents(cu_seqlens_on_device, longest, scaling, sliding_window)
+        output_THK = varlen.attention(query_THK, key_TGK, value_TGK, documents)
         return output_THK[None], None
     lengths = cu_seqlens.diff().tolist()
     parts = zip(*(torch.split(row, lengths, dim=2) for row in (query_BHTK, key_BGTK, value_BGTK)), strict=True)
@@ -62,9 +61,9 @@ def document_attention(
             query,
             key,
             value,
-            attn_mask=(band := _band(query.shape[2], sliding_window, query.device)),
+            attn_mask=(mask := band(query.shape[2], sliding_window, query.device)),
             dropout_p=dropout,
-            is_causal=band is None,
+            is_causal=mask is None,
             scale=scaling,
             enable_gqa=query.shape[1] != key.shape[1],
         )
@@ -73,7 +72,7 @@ def document_attention(
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
 
 
-def _band(length: int, sliding_window: int | None, device: torch.device) -> torch.Tensor | None:
+def band(length: int, sliding_window: int | None, device: torch.device) -> torch.Tensor | None:
     """Which tokens (length, length) see which where a document is longer than the model's window, else None."""
     if sliding_window is None or length <= sliding_window:
         return None

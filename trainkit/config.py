@@ -80,6 +80,9 @@ class Train(Settings):
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """What the model computes in; `auto` is bf16 where the device is fast at it, else fp16 on a GPU, else fp32. The
     adapter's weights are kept in fp32 in any case; fp16 scales its gradients."""
+    fused: bool = True
+    """Whether layers are computed with the hand-written backward pass where it fits: Llama, Mistral, Qwen2 and Qwen3
+    with plain LoRA. It changes no result beyond rounding."""
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     """How several processes share a base: each has its own (`ddp`), or each has a part (`fsdp`); `auto` is `fsdp` where
     the base would fill a GPU."""

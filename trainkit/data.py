@@ -1,7 +1,6 @@
 """Shards as the model eats them: packed windows, laid end to end in one row."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -9,23 +8,7 @@ import torch
 
 from dataforge.errors import BuildError
 from dataforge.shards import Build, Split, Window
-
-
-@dataclass(frozen=True, slots=True)
-class MicroBatch:
-    """Whole windows in one row of T tokens."""
-
-    input_ids_T: torch.Tensor
-    position_ids_T: torch.Tensor
-    """Positions, starting at 0 in each document."""
-    cu_seqlens: torch.Tensor
-    """(documents + 1,) where documents begin, then T; on the host."""
-    cu_seqlens_on_device: torch.Tensor
-    """The same, for kernels."""
-    trained_P: torch.Tensor
-    """Places in the row of the tokens whose prediction is trained; each has a token before it in its document."""
-    record_ids: tuple[str, ...]
-    """One for each document."""
+from trainkit.micro_batch import MicroBatch
 
 
 class Windows:

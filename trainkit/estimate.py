@@ -12,8 +12,9 @@ import torch
 from dataforge.shards import Build
 from trainkit import coverage, objectives, plan
 from trainkit.config import Train
-from trainkit.data import MicroBatch, Windows, micro_batch
+from trainkit.data import Windows, micro_batch
 from trainkit.loss import CHUNK
+from trainkit.micro_batch import MicroBatch
 from trainkit.micro_batches import Work, micro_batches
 from trainkit.model import load_base, local_folder, pick_device, pick_precision
 from trainkit.objectives import Objective

@@ -13,9 +13,10 @@ from dataforge.seeds import draw
 from trainkit import faults
 from trainkit.checkpoint import Checkpoints, Position
 from trainkit.config import Train
-from trainkit.data import MicroBatch, Windows, micro_batch
+from trainkit.data import Windows, micro_batch
 from trainkit.interrupt import Interrupt, Interrupted
 from trainkit.log import Metrics, Progress
+from trainkit.micro_batch import MicroBatch
 from trainkit.micro_batches import Work, micro_batches
 from trainkit.objectives import Objective
 from trainkit.optimizer import Optimizer

@@ -7,7 +7,7 @@ import torch
 from tokenizers import AddedToken
 
 from dataforge.errors import BaseModelError
-from trainkit.adapters import trained_rows
+from trainkit.trained_rows import trained_rows
 
 
 def add(model: Any, tokenizer: Any, new_tokens: Mapping[str, int], base: str) -> None:

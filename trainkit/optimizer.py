@@ -1,12 +1,15 @@
 """AdamW on fp32 masters, with a learning rate that depends on the step alone."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from trainkit.config import Train
-from trainkit.processes import Processes
+from trainkit.flat import Flat
+
+if TYPE_CHECKING:
+    from trainkit.config import Train
+    from trainkit.processes import Processes
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
@@ -14,11 +17,13 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 STEPS = "adam_steps"
 SCALE = "loss_scale"
 SCALER_STATE = ("scale", "_growth_tracker")
+FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")
+"""Those for which torch has AdamW as one kernel."""
 B_MATRICES = ("lora_B", "lora_embedding_B")
 """What PEFT calls the adapter's second matrix, which starts at zero."""
 
 
-def learning_rate(settings: Train, step: int, steps: int) -> float:
+def learning_rate(settings: "Train", step: int, steps: int) -> float:
     """The learning rate of one step, counted from 0.
 
     It rises linearly over the warm-up, is `settings.learning_rate` in the step after it, and from there goes down to
@@ -48,19 +53,32 @@ class Optimizer:
     B matrices of adapters learn at `settings.adapter.b_learning_rate_ratio` times the rate (LoRA+, Hayou et al., 2024).
     """
 
-    def __init__(self, parameters: dict[str, torch.nn.Parameter], settings: Train, steps: int) -> None:
-        self._parameters = parameters
+    def __init__(self, parameters: dict[str, torch.nn.Parameter], settings: "Train", steps: int) -> None:
+        """`parameters` are of one precision and on one device; they become views of one buffer."""
         self._settings = settings
         self._steps = steps
-        self.masters = {name: _master(weight) for name, weight in parameters.items()}
+        named = _groups(parameters)
+        self._flat = Flat([group for group, _ in named])
+        ratio = settings.adapter.b_learning_rate_ratio
+        fused = next(iter(parameters.values())).device.type in FUSED_DEVICES
         self._adam = torch.optim.AdamW(
-            _groups(self.masters, settings.adapter.b_learning_rate_ratio),
+            [
+                {"params": [master], "ratio": ratio if in_b else 1.0}
+                for master, (_, in_b) in zip(self._flat.groups, named, strict=True)
+            ],
             lr=settings.learning_rate,
             betas=BETAS,
             eps=EPSILON,
             weight_decay=settings.weight_decay,
-            foreach=True,
+            fused=fused,
+            foreach=False,
         )
+        self._moments = {moment: torch.zeros_like(self._flat.gradient) for moment in MOMENTS}
+        for master, places in zip(self._flat.groups, self._flat.group_places, strict=True):
+            # Fused, it counts its steps beside the masters.
+            step = torch.zeros((), dtype=torch.float32, device=master.device if fused else "cpu")
+            parts = {moment: flat[places] for moment, flat in self._moments.items()}
+            self._adam.state[master] = {"step": step, **parts}
         device = next(iter(parameters.values())).device.type
         self.scales = any(weight.dtype == torch.float16 for weight in parameters.values())
         """Whether a gradient that is not finite is part of the work."""
@@ -76,42 +94,29 @@ class Optimizer:
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.collect()
 
-    def add_up(self, processes: Processes) -> None:
+    @property
+    def masters(self) -> dict[str, torch.Tensor]:
+        """The parameters in fp32, by name."""
+        return self._flat.masters
+
+    def add_up(self, processes: "Processes") -> None:
         """Sum the step's gradient over all processes."""
-        if processes.alone:
-            return
-        for master in self.masters.values():
-            if master.grad is None:
-                master.grad = torch.zeros_like(master)
-        gradients = [master.grad for master in self.masters.values() if master.grad is not None]
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        processes.add_up(flat)
-        for gradient, part in zip(gradients, torch.split(flat, [each.numel() for each in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
+        if not processes.alone:
+            processes.add_up(self._flat.gradient)
 
     def collect(self) -> None:
         """Add the gradients of one micro-batch to the step's."""
-        for name, weight in self._parameters.items():
-            master = self.masters[name]
-            if weight is master or weight.grad is None:
-                continue
-            if master.grad is None:
-                master.grad = weight.grad.float()
-            else:
-                master.grad.add_(weight.grad)
-            weight.grad = None
+        self._flat.collect()
 
     def discard(self) -> None:
         """Forget the gradients collected so far."""
-        self._adam.zero_grad()
-        for weight in self._parameters.values():
-            weight.grad = None
+        self._flat.discard()
 
     def clip(self) -> float:
         """Clip the step's gradient and return its global norm before that."""
         self._scaler.unscale_(self._adam)
         limit = math.inf if self._settings.clip is None else self._settings.clip
-        return float(torch.nn.utils.clip_grad_norm_(self.masters.values(), limit))
+        return float(torch.nn.utils.clip_grad_norm_(self._flat.groups, limit))
 
     @torch.no_grad()
     def step(self, step: int) -> float:
@@ -121,17 +126,16 @@ class Optimizer:
             group["lr"] = rate * group["ratio"]
         self._scaler.step(self._adam)
         self._scaler.update()
-        self._adam.zero_grad()
-        self._copy_masters()
+        self._flat.discard()
+        self._flat.publish()
         return rate
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Masters and moments, for a checkpoint."""
-        found = {f"master/{name}": master.detach() for name, master in self.masters.items()}
-        for name, master in self.masters.items():
-            state = self._adam.state[master]
-            found |= {f"{moment}/{name}": state[moment] for moment in MOMENTS if moment in state}
-            found |= {STEPS: state["step"]} if state else {}
+        found = {f"master/{name}": master for name, master in self.masters.items()}
+        for moment, flat in self._moments.items():
+            found |= {f"{moment}/{name}": self._flat.view(flat, name) for name in self.masters}
+        found[STEPS] = self._adam.state[self._flat.groups[0]]["step"]
         if self.scales:
             scaler = self._scaler.state_dict()
             found[SCALE] = torch.tensor([scaler[key] for key in SCALER_STATE], dtype=torch.float64)
@@ -140,28 +144,22 @@ class Optimizer:
     @torch.no_grad()
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
         """Go back to where `tensors` were taken."""
-        self._adam.state.clear()
         for name, master in self.masters.items():
             master.copy_(tensors[f"master/{name}"])
-            if STEPS in tensors:
-                moments = {moment: tensors[f"{moment}/{name}"].to(master.device) for moment in MOMENTS}
-                self._adam.state[master] = {"step": tensors[STEPS].clone(), **moments}
+            for moment, flat in self._moments.items():
+                self._flat.view(flat, name).copy_(tensors[f"{moment}/{name}"])
+        for master in self._flat.groups:
+            self._adam.state[master]["step"].copy_(tensors[STEPS])
         if SCALE in tensors:
             state = dict(zip(SCALER_STATE, tensors[SCALE].tolist(), strict=True))
             self._scaler.load_state_dict({**self._scaler.state_dict(), **state})
-        self._copy_masters()
-
-    def _copy_masters(self) -> None:
-        for name, weight in self._parameters.items():
-            if weight is not self.masters[name]:
-                weight.copy_(self.masters[name])
+        self._flat.publish()
 
 
-def _groups(masters: dict[str, torch.nn.Parameter], b_ratio: float) -> list[dict[str, Any]]:
-    in_b = {name: any(part in B_MATRICES for part in name.split(".")) for name in masters}
-    groups = [([masters[name] for name in masters if in_b[name] == b], b_ratio if b else 1.0) for b in (False, True)]
-    return [{"params": weights, "ratio": ratio} for weights, ratio in groups if weights]
-
-
-def _master(weight: torch.nn.Parameter) -> torch.nn.Parameter:
-    return weight if weight.dtype == torch.float32 else torch.nn.Parameter(weight.detach().float())
+def _groups(parameters: dict[str, torch.nn.Parameter]) -> list[tuple[dict[str, torch.nn.Parameter], bool]]:
+    """The parameters that are no B matrices, and those that are, in groups that are not empty."""
+    found: list[tuple[dict[str, torch.nn.Parameter], bool]] = []
+    for b in (False, True):
+        group = {name: w for name, w in parameters.items() if any(part in B_MATRICES for part in name.split(".")) == b}
+        found += [(group, b)] if group else []
+    return found

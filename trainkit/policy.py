@@ -5,9 +5,10 @@ from typing import Any
 import torch
 
 from dataforge.errors import BaseModelError
-from trainkit.adapters import trained_rows
-from trainkit.data import MicroBatch
+from trainkit.fused import FusedDecoder
 from trainkit.loss import head_logits
+from trainkit.micro_batch import MicroBatch
+from trainkit.trained_rows import trained_rows
 
 PROBED_TOKENS = 16
 
@@ -15,12 +16,14 @@ PROBED_TOKENS = 16
 class Policy:
     """A base model with an adapter in it."""
 
-    def __init__(self, model: Any, *, one_kernel: bool = False) -> None:
+    def __init__(self, model: Any, *, one_kernel: bool = False, fused: FusedDecoder | None = None) -> None:
         """`model` is a PEFT model whose base was loaded for packed rows.
 
-        With `one_kernel` all documents of a row go through one attention kernel, where there is one that fits.
+        With `one_kernel` all documents of a row go through one attention kernel, where there is one that fits. With
+        `fused` its layers are computed so.
         """
         self.model = model
+        self.fused = fused
         self._one_kernel = one_kernel
         self._causal = model.get_base_model()
         self._decoder = self._causal.base_model
@@ -41,7 +44,11 @@ class Policy:
 
         Where the model multiplies its logits by a number, the output is multiplied instead.
         """
-        hidden_TD: torch.Tensor = self._decoder(**self._arguments(batch)).last_hidden_state[0]
+        hidden_TD: torch.Tensor
+        if self.fused is not None:
+            hidden_TD = self.fused.hidden_states(batch)
+        else:
+            hidden_TD = self._decoder(**self._arguments(batch)).last_hidden_state[0]
         return hidden_TD if self._logit_factor == 1 else hidden_TD * self._logit_factor
 
     def _arguments(self, batch: MicroBatch) -> dict[str, Any]:

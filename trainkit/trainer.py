@@ -23,6 +23,7 @@ from trainkit import (
     sharding,
     trackers,
     varlen,
+    way,
 )
 from trainkit.checkpoint import Checkpoint, Checkpoints, Position
 from trainkit.config import Train
@@ -52,6 +53,7 @@ from trainkit.trackers import Trackers
 INDIFFERENT = {
     "base",
     "data",
+    "fused",
     "init_from",
     "keep",
     "log_every",
@@ -198,7 +200,8 @@ def _loop(
     progress = Progress(0, silent=not processes.first)
     if kernel_fault is not None:
         progress.say(f"attention goes document by document: the kernel for all at once is not used ({kernel_fault})")
-    policy = Policy(adapted, one_kernel=kernel_fault is None)
+    fused = None if sharded else way.fused_decoder(adapted, settings, kernel_fault, progress.say)
+    policy = Policy(adapted, one_kernel=kernel_fault is None, fused=fused)
     policy.check_head(micro_batch([train_windows[0]], device))
     steps = plan.steps(settings, train_windows.tokens_W.tolist(), train_windows.trained_W.tolist(), seed)
     optimizer = Optimizer(policy.parameters, settings, len(steps))

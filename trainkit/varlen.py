@@ -5,7 +5,7 @@ schema has stayed the same from torch 2.11 to 2.13.
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -26,10 +26,9 @@ def disagreement(device: torch.device, precision: torch.dtype) -> str | None:
     if not fits(rows[0].transpose(0, 1)[None], 0.0):
         return None
     cu_seqlens = torch.tensor([0, *PROBED_LENGTHS], device=device).cumsum(0).to(torch.int32)
+    documents = Documents(cu_seqlens, max(PROBED_LENGTHS), None, None)
     try:
-        found = _with_gradients(
-            lambda q, k, v: attention(q, k, v, cu_seqlens, max(PROBED_LENGTHS), None, None), rows, weight_THK
-        )
+        found = _with_gradients(lambda q, k, v: attention(q, k, v, documents), rows, weight_THK)
     except (RuntimeError, TypeError, NotImplementedError) as error:
         return first_line(error)
     wanted = _with_gradients(_one_by_one, [row.float() for row in rows], weight_THK)
@@ -70,76 +69,95 @@ def fits(query_BHTK: torch.Tensor, dropout: float) -> bool:
     )
 
 
-class _Varlen(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        query_THK: torch.Tensor,
-        key_TGK: torch.Tensor,
-        value_TGK: torch.Tensor,
-        cu_seqlens: torch.Tensor,
-        longest: int,
-        scale: float | None,
-        window: dict[str, int],
-    ) -> torch.Tensor:
-        output_THK, lse_HT, rng_state, unused, _ = torch.ops.aten._flash_attention_forward(
-            query_THK,
-            key_TGK,
-            value_TGK,
-            cu_seqlens,
-            cu_seqlens,
-            longest,
-            longest,
-            0.0,
-            True,
-            False,
-            scale=scale,
-            **window,
-        )
-        ctx.save_for_backward(query_THK, key_TGK, value_TGK, output_THK, lse_HT, cu_seqlens, rng_state, unused)
-        ctx.settings = (longest, scale, window)
-        return cast(torch.Tensor, output_THK)
+class Kept(NamedTuple):
+    """What the backward pass needs of the forward pass, beside the output."""
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query_THK, key_TGK, value_TGK, output_THK, lse_HT, cu_seqlens, rng_state, unused = ctx.saved_tensors
-        longest, scale, window = ctx.settings
-        found = torch.ops.aten._flash_attention_backward(
-            gradients[0].contiguous(),
-            query_THK,
-            key_TGK,
-            value_TGK,
-            output_THK,
-            lse_HT,
-            cu_seqlens,
-            cu_seqlens,
-            longest,
-            longest,
-            0.0,
-            True,
-            rng_state,
-            unused,
-            scale=scale,
-            **window,
-        )
-        return (*found, None, None, None, None)
+    lse_HT: torch.Tensor
+    rng_state: torch.Tensor
+    unused: torch.Tensor
 
 
-def attention(
+class Documents(NamedTuple):
+    """How the kernel is called for a row of documents."""
+
+    cu_seqlens: torch.Tensor
+    """(documents + 1,) int32, beside the queries."""
+    longest: int
+    scale: float | None
+    window: int | None
+    """A token sees itself and the `window` - 1 tokens before it; all before it where this is None."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The keyword arguments of both operators."""
+        sides = {} if self.window is None else {"window_size_left": self.window - 1, "window_size_right": 0}
+        return {"scale": self.scale, **sides}
+
+
+def forward(
+    query_THK: torch.Tensor, key_TGK: torch.Tensor, value_TGK: torch.Tensor, documents: Documents
+) -> tuple[torch.Tensor, Kept]:
+    """Causal attention (T, H, K) inside each document, without autograd."""
+    ends, longest = documents.cu_seqlens, documents.longest
+    output_THK, *kept, _ = torch.ops.aten._flash_attention_forward(
+        query_THK, key_TGK, value_TGK, ends, ends, longest, longest, 0.0, True, False, **documents.settings
+    )
+    return output_THK, Kept(*kept)
+
+
+def backward(
+    gradient_THK: torch.Tensor,
     query_THK: torch.Tensor,
     key_TGK: torch.Tensor,
     value_TGK: torch.Tensor,
-    cu_seqlens: torch.Tensor,
-    longest: int,
-    scale: float | None,
-    sliding_window: int | None,
-) -> torch.Tensor:
-    """Causal attention (T, H, K) inside each document; `cu_seqlens` (documents + 1,) int32 lies beside the queries.
+    output_THK: torch.Tensor,
+    kept: Kept,
+    documents: Documents,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The gradients of `forward` in queries, keys and values."""
+    ends, longest = documents.cu_seqlens, documents.longest
+    found = torch.ops.aten._flash_attention_backward(
+        gradient_THK.contiguous(),
+        query_THK,
+        key_TGK,
+        value_TGK,
+        output_THK,
+        kept.lse_HT,
+        ends,
+        ends,
+        longest,
+        longest,
+        0.0,
+        True,
+        kept.rng_state,
+        kept.unused,
+        **documents.settings,
+    )
+    return cast(tuple[torch.Tensor, torch.Tensor, torch.Tensor], tuple(found))
 
-    A token sees itself and the `sliding_window` - 1 tokens before it, or all before it.
-    """
-    window = {} if sliding_window is None else {"window_size_left": sliding_window - 1, "window_size_right": 0}
+
+class _Varlen(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, query_THK: torch.Tensor, key_TGK: torch.Tensor, value_TGK: torch.Tensor, documents: Documents
+    ) -> torch.Tensor:
+        output_THK, kept = forward(query_THK, key_TGK, value_TGK, documents)
+        ctx.save_for_backward(query_THK, key_TGK, value_TGK, output_THK, *kept)
+        ctx.documents = documents
+        return output_THK
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        query_THK, key_TGK, value_TGK, output_THK, *kept = ctx.saved_tensors
+        found = backward(gradients[0], query_THK, key_TGK, value_TGK, output_THK, Kept(*kept), ctx.documents)
+        return (*found, None)
+
+
+def attention(
+    query_THK: torch.Tensor, key_TGK: torch.Tensor, value_TGK: torch.Tensor, documents: Documents
+) -> torch.Tensor:
+    """Causal attention (T, H, K) inside each document, with autograd."""
     output_THK: torch.Tensor = _Varlen.apply(  # type: ignore[no-untyped-call]
-        query_THK, key_TGK, value_TGK, cu_seqlens, longest, scale, window
+        query_THK, key_TGK, value_TGK, documents
     )
     return output_THK

@@ -10,6 +10,11 @@ from trainkit.config import Train
 from trainkit.optimizer import Optimizer, learning_rate
 
 
+def set_gradient(weight: torch.nn.Parameter, values: list[float] | torch.Tensor) -> None:
+    assert weight.grad is not None
+    weight.grad.copy_(torch.as_tensor(values))
+
+
 @pytest.mark.parametrize("steps", [1, 2, 7, 100])
 def test_without_warm_up_the_schedules_are_their_formulas(steps: int) -> None:
     for step in range(steps):
@@ -72,7 +77,7 @@ def test_two_steps_are_those_of_the_paper(dtype: torch.dtype) -> None:
     optimizer = Optimizer({"w": weight}, settings, 2)
     expected, first, second = [1.0, -2.0], [0.0, 0.0], [0.0, 0.0]
     for step, gradient in enumerate([[0.5, 1.0], [0.25, -4.0]], start=1):
-        weight.grad = torch.tensor(gradient, dtype=dtype)
+        set_gradient(weight, gradient)
         optimizer.collect()
         optimizer.clip()
         optimizer.step(step - 1)
@@ -83,13 +88,14 @@ def test_two_steps_are_those_of_the_paper(dtype: torch.dtype) -> None:
             expected[i] = expected[i] * (1 - 0.1 * 0.5) - 0.1 * moved
     assert optimizer.masters["w"].tolist() == pytest.approx(expected, rel=1e-5)
     assert weight.float().tolist() == pytest.approx(expected, rel=1e-5 if dtype == torch.float32 else 1e-2)
-    assert weight.grad is None
+    assert weight.grad is not None and not weight.grad.any()
 
 
 def test_clipping_shortens_the_whole_gradient_to_the_limit() -> None:
     weights = {name: torch.nn.Parameter(torch.zeros(1)) for name in "ab"}
     optimizer = Optimizer(weights, Train(base="b", clip=1.0), 1)
-    weights["a"].grad, weights["b"].grad = torch.tensor([3.0]), torch.tensor([4.0])
+    set_gradient(weights["a"], [3.0])
+    set_gradient(weights["b"], [4.0])
     assert optimizer.clip() == pytest.approx(5.0)
     assert [weight.grad.item() for weight in weights.values() if weight.grad is not None] == pytest.approx([0.6, 0.8])
     assert optimizer.clip() == pytest.approx(1.0)
@@ -101,7 +107,7 @@ def test_a_gradient_within_the_limit_is_left_alone(limit: float | None, kept: fl
     settings = Train(base="b", clip=limit, adapter={"b_learning_rate_ratio": 4.0})  # type: ignore[arg-type]
     optimizer = Optimizer(weights, settings, 1)
     for weight, size in zip(weights.values(), (3.0, -4.0), strict=True):
-        weight.grad = torch.tensor([size])
+        set_gradient(weight, [size])
     assert optimizer.clip() == pytest.approx(5.0)
     found = [weight.grad.item() for weight in weights.values() if weight.grad is not None]
     assert found == pytest.approx([3.0 * kept, -4.0 * kept], rel=1e-5)
@@ -131,8 +137,8 @@ def test_ten_steps_of_lora_plus_are_pefts(ratio: float) -> None:
     for step in range(10):
         for (name, weight), twin in zip(ours.named_parameters(), theirs.parameters(), strict=True):
             if name in parameters:
-                weight.grad = torch.randn(weight.shape, generator=rng)
-                twin.grad = weight.grad.clone()
+                twin.grad = torch.randn(weight.shape, generator=rng)
+                set_gradient(weight, twin.grad)
         optimizer.collect()
         optimizer.clip()
         assert optimizer.step(step) == pytest.approx(0.1 * (1 - step / 10))
@@ -156,7 +162,7 @@ def test_only_b_matrices_learn_at_their_own_rate() -> None:
                      adapter={"b_learning_rate_ratio": 3.0})  # type: ignore[arg-type]  # fmt: skip
     optimizer = Optimizer(weights, settings, 1)
     for weight in weights.values():
-        weight.grad = torch.ones(2)
+        set_gradient(weight, [1.0, 1.0])
     optimizer.step(0)
     for name, ratio in names.items():
         # Adam's first step has the length of the learning rate.
@@ -167,7 +173,7 @@ def test_small_gradients_of_many_micro_batches_are_not_lost_in_bf16() -> None:
     weight = torch.nn.Parameter(torch.zeros(1, dtype=torch.bfloat16))
     optimizer = Optimizer({"w": weight}, Train(base="b", clip=None), 1)
     for size in [1.0] + [0.001] * 1000:
-        weight.grad = torch.tensor([size], dtype=torch.bfloat16)
+        set_gradient(weight, [size])
         optimizer.collect()
     assert optimizer.clip() == pytest.approx(2.0, rel=1e-2)
 
@@ -191,12 +197,36 @@ def test_fp16_steps_are_those_of_fp32_and_an_overflow_is_left_out_with_half_the_
     assert small.masters["w"].tolist() == before
     assert small.loss_scale == scale / 2
     saved = {name: tensor.clone() for name, tensor in small.tensors().items()}
-    again = Optimizer({"w": torch.nn.Parameter(half.detach().clone())}, settings, 3)
+    other = torch.nn.Parameter(half.detach().clone())
+    again = Optimizer({"w": other}, settings, 3)
     again.restore(saved)
     assert again.loss_scale == small.loss_scale
-    for optimizer in (small, again):
-        weight = optimizer._parameters["w"]
+    for optimizer, weight in ((small, half), (again, other)):
         optimizer.backward((weight.float() * 0.5).sum())
         optimizer.clip()
         optimizer.step(2)
     assert again.masters["w"].tolist() == small.masters["w"].tolist() != before
+
+
+def test_a_gradient_that_is_not_summed_is_an_error() -> None:
+    weight = torch.nn.Parameter(torch.zeros(2))
+    optimizer = Optimizer({"w": weight}, Train(base="b"), 1)
+    weight.grad = torch.ones(2)
+    with pytest.raises(RuntimeError, match="gradient of w was put elsewhere"):
+        optimizer.collect()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_parameters_of_any_shape_share_one_buffer(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    shapes = {"lora_A.a": (3, 5), "lora_B.b": (5, 3), "lora_A.c": (1,), "lora_B.d": (70, 2)}
+    weights = {name: torch.nn.Parameter(torch.randn(shape).to(dtype)) for name, shape in shapes.items()}
+    values = {name: weight.detach().clone() for name, weight in weights.items()}
+    optimizer = Optimizer(weights, Train(base="b", clip=None), 1)
+    assert len({weight.untyped_storage().data_ptr() for weight in weights.values()}) == 1
+    assert len({master.untyped_storage().data_ptr() for master in optimizer.masters.values()}) == 1
+    assert all(torch.equal(weights[name], value) for name, value in values.items())
+    assert all(torch.equal(optimizer.masters[name], value.float()) for name, value in values.items())
+    optimizer.backward(sum((weight.float() * index).sum() for index, weight in enumerate(weights.values())))  # type: ignore[arg-type]
+    assert optimizer.clip() == pytest.approx(math.sqrt(15 + 4 * 1 + 9 * 140))
+    assert all(weight.data_ptr() % 64 == 0 for weight in weights.values())

@@ -15,8 +15,8 @@ from dataforge.config import did_you_mean
 from dataforge.errors import ConfigError
 
 if TYPE_CHECKING:
-    from trainkit.data import MicroBatch
     from trainkit.loss import Loss
+    from trainkit.micro_batch import MicroBatch
     from trainkit.policy import Policy
 
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from trainkit.data import MicroBatch
 from trainkit.loss import Loss, linear_cross_entropy
+from trainkit.micro_batch import MicroBatch
 from trainkit.policy import Policy
 
 EATS = "chat"
