@@ -9,6 +9,7 @@ from gpu_shapes import ALPHA, RANK, TARGETS, Shape
 from peft import LoraConfig, get_peft_model
 from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM
 
+from trainkit import varlen
 from trainkit.attention import document_attention
 
 Row = dict[str, list[int]]
@@ -74,6 +75,12 @@ def rows(work: Work, vocabulary: int, together: int) -> list[list[list[Row]]]:
     return [[micro_batch(window) for window in joined(step, together)] for step in work.steps]
 
 
+def size(documents: list[Row]) -> tuple[int, int]:
+    """Tokens and trained tokens."""
+    trained = sum(label != -100 for row in documents for label in row["labels"])
+    return sum(len(row["input_ids"]) for row in documents), trained
+
+
 def flattened(documents: list[Row]) -> dict[str, Any]:
     """Documents in one row, with what transformers' own kernels want to know of where they begin."""
     lengths = torch.tensor([0, *(len(row["input_ids"]) for row in documents)])
@@ -110,30 +117,23 @@ def _for_peers(
     key_BGTK: torch.Tensor,
     value_BGTK: torch.Tensor,
     attention_mask: torch.Tensor | None,
+    *,
+    cu_seq_lens_q: torch.Tensor,
+    max_length_q: int,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """`document_attention`, told where documents begin by what transformers passes to its own kernels."""
-    on_device = others.pop("cu_seq_lens_q")
-    # Read from the device once a micro-batch and not once a layer, as a peer with its own kernels would not wait either.
-    if _Documents.on_device is not on_device:
-        _Documents.on_device, _Documents.on_host = on_device, on_device.cpu()
-    return document_attention(
-        module,
-        query_BHTK,
-        key_BGTK,
-        value_BGTK,
-        attention_mask,
-        cu_seqlens=_Documents.on_host,
-        cu_seqlens_on_device=on_device,
-        **others,
-    )
-
-
-class _Documents:
-    """Where the documents of the last micro-batch begin."""
-
-    on_device: torch.Tensor | None = None
-    on_host: torch.Tensor | None = None
+    """trainkit's attention, told where documents begin by what transformers passes to its own kernels."""
+    if not varlen.fits(query_BHTK, dropout):
+        said = {"scaling": scaling, "dropout": dropout, "sliding_window": sliding_window}
+        rows = (query_BHTK, key_BGTK, value_BGTK)
+        return document_attention(module, *rows, attention_mask, cu_seqlens=cu_seq_lens_q.cpu(), **said)
+    query_THK, key_TGK, value_TGK = (row[0].transpose(0, 1) for row in (query_BHTK, key_BGTK, value_BGTK))
+    # Nothing is read from the device, for which a layer would wait.
+    documents = varlen.Documents(cu_seq_lens_q, int(max_length_q), scaling, sliding_window)
+    return varlen.attention(query_THK, key_TGK, value_TGK, documents)[None], None
 
 
 def register_for_peers() -> str:
