@@ -1,5 +1,6 @@
 """Times, losses and waits of optimizer steps, without waiting for the device to learn them."""
 
+import itertools
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ class Clock:
         ]
 
     def _seconds(self) -> list[float]:
-        pairs = list(zip(self._marks, self._marks[1:], strict=False))
+        pairs = list(itertools.pairwise(self._marks))
         if not torch.cuda.is_available():
             return [after - before for before, after in pairs]
         torch.cuda.synchronize()

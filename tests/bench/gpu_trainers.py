@@ -47,6 +47,10 @@ class Counted:
         self._sizes.append(size(found))
         return self._collate(found)
 
+    def __getattr__(self, name: str) -> Any:
+        """What a trainer asks its own collator for."""
+        return getattr(self.__dict__["_collate"], name)
+
     def of_steps(self, steps: int, accumulated: int) -> list[tuple[int, int]]:
         """Tokens and trained tokens of each step; the loader may have read ahead."""
         groups = [self._sizes[step * accumulated : (step + 1) * accumulated] for step in range(steps)]

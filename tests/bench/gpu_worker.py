@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 LOADED = {
-    "plain": ["transformers.trainer", "peft", "gpu_trainkit", "gpu_trainers", "gpu_roofline", "gpu_kernels", "gpu_parity"],
+    "plain": [
+        "transformers.trainer",
+        "peft",
+        "gpu_trainkit",
+        "gpu_trainers",
+        "gpu_roofline",
+        "gpu_kernels",
+        "gpu_parity",
+    ],
     "peers": ["transformers.trainer", "peft", "datasets", "trl", "gpu_trainers"],
     "liger": ["transformers.trainer", "peft", "gpu_trainers"],
     # It changes other packages, which must be loaded after it, and looks at the device.
@@ -50,7 +58,9 @@ def contender(request: dict[str, Any]) -> dict[str, Any]:
     if request["memory_gb"]:
         request["memory_bytes"] = budget = int((request["memory_gb"] - SPARED) * GIB)
         if on_cuda:
-            torch.cuda.set_per_process_memory_fraction(min(1.0, budget / torch.cuda.get_device_properties(0).total_memory))
+            torch.cuda.set_per_process_memory_fraction(
+                min(1.0, budget / torch.cuda.get_device_properties(0).total_memory)
+            )
     documents = work(request["documents"], request["warm"] + request["timed"], small=request["smoke"])
     module, function = TRAINERS[request["trainer"]]
     found: dict[str, Any] = getattr(importlib.import_module(module), function)(request, shape, documents)
