@@ -8,8 +8,6 @@ from typing import Any
 
 import torch
 
-COUNTED_STEP = 1
-"""The step in which waits for the device are counted; it is one of those that warm up."""
 WAIT = "synchronizing CUDA operation"
 
 
@@ -17,6 +15,8 @@ WAIT = "synchronizing CUDA operation"
 class Clock:
     """Marks before the first step and after each."""
 
+    warm: int
+    """Steps before those that are timed; in the last of them waits are counted."""
     losses: list[Any] = field(default_factory=list)
     """Mean loss of each step, as numbers or as tensors on the device."""
     norms: list[Any] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Clock:
         event = torch.cuda.Event(enable_timing=True)
         event.record()
         self._marks.append(event)
-        if len(self._marks) == COUNTED_STEP + 1:
+        if len(self._marks) == self.warm:
             self._count()
         elif self._counting is not None:
             self._stop_counting()
@@ -75,6 +75,6 @@ class Clock:
         self.waits = sum(WAIT in str(warning.message) for warning in self._seen)
 
 
-def told(clock: Clock, sizes: list[tuple[int, int]], tokens: int, note: str) -> dict[str, Any]:
-    """What a contender says of its steps."""
+def told(clock: Clock, sizes: list[tuple[int, int]], tokens: int | None, note: str = "") -> dict[str, Any]:
+    """What a contender says of its steps; `tokens` are those of a micro-batch, where it has a size."""
     return {"steps": clock.steps(sizes), "waits": clock.waits, "tokens_together": tokens, "note": note}

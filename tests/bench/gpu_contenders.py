@@ -109,7 +109,9 @@ def contenders() -> list[Run]:
         ),
         _trainkit("planned", memory_gb=24),
         _hf("packed, our attention, checkpointing", "hf-packed", settings=packed_again, together=1, memory_gb=24),
-        Run("unsloth", "Unsloth, packed", trainer="unsloth", needs="unsloth", limit=150, asks=60),
+        Run(
+            "unsloth", "Unsloth, packed, its own checkpointing", trainer="unsloth", needs="unsloth", limit=150, asks=60
+        ),
         _trl("our attention, no checkpointing", "trl-kept", settings=KEEP, together=1),
         _trainkit(0, SMALL),
         _hf("packed, our attention, no checkpointing", "hf-kept", SMALL, settings=packed_keep),
@@ -138,11 +140,19 @@ def contenders() -> list[Run]:
         _hf("packed, our attention, checkpointing", "hf-packed", settings=packed_again, documents="short"),
         _trainkit(1, documents="long", together=1),
         _hf("packed, our attention, checkpointing", "hf-packed", settings=packed_again, documents="long", together=1),
-        Run("unsloth-0.6b", "Unsloth, packed", shape=SMALL, trainer="unsloth", needs="unsloth", limit=100, asks=40),
+        Run(
+            "unsloth-0.6b",
+            "Unsloth, packed, its own checkpointing",
+            shape=SMALL,
+            trainer="unsloth",
+            needs="unsloth",
+            limit=100,
+            asks=40,
+        ),
         _trainkit(2),
     ]
 
 
 def quick(run: Run) -> Run:
     """The same in a smoke run."""
-    return replace(run, warm=1, timed=2, limit=120, asks=0)
+    return replace(run, warm=1, timed=1, limit=120, asks=0)

@@ -18,7 +18,7 @@ WINDOWS_PER_STEP = 4
 SPARE_STEPS = 2
 """Beyond those trained, for trainers that pack by themselves or read ahead."""
 LONG = 16384
-SMALLER = 16
+SMALLER = 32
 """Documents of a smoke run are this many times shorter, and so is a window."""
 
 
@@ -89,10 +89,12 @@ def _read() -> dict[str, list[list[int]]]:
 
 def _documents(name: str, small: bool) -> list[Document]:
     divisor = SMALLER if small else 1
-    return [
-        Document(max(2, tokens // divisor), max(1, min(tokens - 1, trained) // divisor))
-        for tokens, trained in _read()[name]
-    ]
+    found = []
+    for tokens, trained in _read()[name]:
+        length = max(2, tokens // divisor)
+        # Nothing is before a document's first token that could predict it.
+        found.append(Document(length, min(length - 1, max(1, trained // divisor))))
+    return found
 
 
 def _windows(documents: list[Document], size: int) -> list[Window]:

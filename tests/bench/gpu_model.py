@@ -127,7 +127,7 @@ def _for_peers(
 ) -> tuple[torch.Tensor, None]:
     """trainkit's attention, told where documents begin by what transformers passes to its own kernels."""
     if not varlen.fits(query_BHTK, dropout):
-        said = {"scaling": scaling, "dropout": dropout, "sliding_window": sliding_window}
+        said: dict[str, Any] = {"scaling": scaling, "dropout": dropout, "sliding_window": sliding_window}
         rows = (query_BHTK, key_BGTK, value_BGTK)
         return document_attention(module, *rows, attention_mask, cu_seqlens=cu_seq_lens_q.cpu(), **said)
     query_THK, key_TGK, value_TGK = (row[0].transpose(0, 1) for row in (query_BHTK, key_BGTK, value_BGTK))

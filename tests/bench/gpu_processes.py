@@ -24,11 +24,11 @@ class Process:
         """`folders` are put first on its path; `scratch` is where it may write, a `log` of that name too."""
         self.needs = needs
         self._log = scratch / log
-        with self._log.open("wb") as log:
+        with self._log.open("wb") as said:
             self._process = subprocess.Popen(
                 [sys.executable, str(WORKER), needs],
                 stdin=subprocess.PIPE,
-                stdout=log,
+                stdout=said,
                 stderr=subprocess.STDOUT,
                 cwd=scratch,
                 env=_environment(folders, scratch, on_cpu),

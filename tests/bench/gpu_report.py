@@ -103,9 +103,9 @@ def _not_alike(results: list[Line]) -> list[str]:
 
 
 def _head(roofline: Line, contenders: list[Line]) -> str:
-    versions = next((line["versions"] for line in reversed(contenders) if "versions" in line), {})
+    versions: dict[str, str] = {}
     for line in contenders:
-        versions = {**line.get("versions", {}), **versions}
+        versions |= line.get("versions", {})
     told = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
     memory = f", {roofline['memory'] / 2**30:.1f} GiB" if roofline.get("memory") else ""
     return f"{roofline.get('device', 'device not measured')}{memory}; {told}"
@@ -138,8 +138,9 @@ def _parity(line: Line) -> str:
     curve = line["curve"]
     return (
         f"## Parity\n\n{'Holds' if line['good'] else '**Does not hold**'}: a model of 4 layers in bf16, beside "
-        f"itself in fp32. Limit of the last column: {line['limit']}.\n\n| layers by | loss | from fp32 | error of the gradient | "
-        f"of HF's |\n|---|---|---|---|---|\n{rows}\n\n{len(curve['hf'])} optimizer steps beside HF's layers: losses "
+        f"itself in fp32. Limit of the last column: {line['limit']}.\n\n"
+        "| layers by | loss | from fp32 | error of the gradient | of HF's |\n|---|---|---|---|---|\n"
+        f"{rows}\n\n{len(curve['hf'])} optimizer steps beside HF's layers: losses "
         f"{curve['hf'][0]:.4f} to {curve['hf'][-1]:.4f}, farthest apart by {curve['largest_difference']:.1e} of them "
         f"(limit {curve['limit']})."
     )
@@ -200,8 +201,9 @@ def _row(line: Line, roofline: Line, ours: float | None) -> str:
     ]
     memory = f"{line['allocated'] / GB:.1f} ({line['reserved'] / GB:.1f})" if "allocated" in line else ""
     first, waits = line["steps"][0], line.get("waits")
+    together = f"{line['tokens_together']:,}" if line["tokens_together"] else "padded"
     return (
         f"| {model} | {says} | {middle:,.0f} ({min(rates):,.0f} to {max(rates):,.0f}) | {share} | "
-        f"{statistics.median(trained):,.0f} | {' / '.join(used)} | {memory} | {line['tokens_together']:,} | "
+        f"{statistics.median(trained):,.0f} | {' / '.join(used)} | {memory} | {together} | "
         f"{'' if waits is None else waits} | {first['loss']:.4f}, {first['norm']:.3g} |"
     )

@@ -96,13 +96,13 @@ def hf(request: dict[str, Any], shape: Shape, work: Work) -> dict[str, Any]:
         data = [row for step in found for documents in step for row in documents]
     settings = {**common(request, batch, count), "remove_unused_columns": False, **asked}
     arguments = TrainingArguments(**settings, train_sampling_strategy="sequential")
-    clock = Clock()
+    clock = Clock(request["warm"])
     model = adapted(base(shape, attention), exact=exact)
     collate: Any = _One(collator) if in_rows else collator
     trainer = Trainer(model, arguments, data_collator=collate, train_dataset=data, callbacks=[Told(clock)])
     trainer.train()
-    note = "" if in_rows else f"{batch} documents at a time"
-    return told(clock, collator.of_steps(arguments.max_steps, count), request["together"] * work.window, note)
+    tokens = request["together"] * work.window if in_rows else None
+    return told(clock, collator.of_steps(arguments.max_steps, count), tokens)
 
 
 class _One:
@@ -131,20 +131,19 @@ def sft(request: dict[str, Any], shape: Shape, work: Work, model: Any, processin
     count, tokens = accumulated(request), request["together"] * work.window
     own = {"packing": True, "max_length": tokens, "train_sampling_strategy": "sequential", **request["settings"]}
     arguments = SFTConfig(**{**common(request, 1, count), **own})
-    clock = Clock()
+    clock = Clock(request["warm"])
     trainer = SFTTrainer(
         model, args=arguments, train_dataset=data, processing_class=processing, callbacks=[Told(clock)]
     )
     trainer.data_collator = collator = Counted(trainer.data_collator)
     trainer.train()
-    note = "checkpointing" if arguments.gradient_checkpointing else "no checkpointing"
-    return told(clock, collator.of_steps(arguments.max_steps, count), tokens, note)
+    return told(clock, collator.of_steps(arguments.max_steps, count), tokens)
 
 
 def tokenizer(folder: Path | None = None) -> PreTrainedTokenizerFast:
     """A tokenizer of a few words, for trainers that ask for one; nothing is encoded with it."""
     words = {"<pad>": 0, "<s>": 1, "</s>": 2, "word": 3}
-    said = {
+    said: dict[str, Any] = {
         "version": "1.0",
         "truncation": None,
         "padding": None,

@@ -18,6 +18,8 @@ from trainkit.optimizer import Optimizer
 from trainkit.policy import Policy
 
 LEVELS = (0, 1, 2, 3)
+SPARED = 0.95
+"""Share of a budget that is planned with."""
 SETTINGS = SimpleNamespace(
     learning_rate=1.0e-4,
     schedule="constant",
@@ -87,7 +89,7 @@ def train(request: dict[str, Any], shape: Shape, work: Work) -> dict[str, Any]:
     model = adapted(base(shape, attention.register()), exact=False)
     policy = policy_for(model, levels)
     optimizer = Optimizer(policy.parameters, SETTINGS, steps)
-    clock = Clock()
+    clock = Clock(request["warm"])
     clock.mark()
     for number, step in enumerate(found):
         trained = sum(size(documents)[1] for documents in step)
@@ -109,7 +111,7 @@ def planned(shape: Shape, budget: int, longest: int, work: Work) -> tuple[int, l
     """Windows in a micro-batch and the level of each layer, for a budget in bytes."""
     for together in (2, 1):
         tokens = together * work.window
-        left = budget - _at_least(shape, tokens)
+        left = SPARED * budget - _at_least(shape, tokens)
         kept = _kept(shape)
         cost = [kept[level] * tokens for level in LEVELS]
         if left >= cost[3] * shape.L or together == 1:

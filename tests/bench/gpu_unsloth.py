@@ -44,8 +44,7 @@ def train(request: dict[str, Any], shape: Shape, work: Work) -> dict[str, Any]:
         use_gradient_checkpointing="unsloth",
     )
     randomize(model)
-    found = sft(request, shape, work, model, processing)
-    return {**found, "note": "its own checkpointing"}
+    return sft(request, shape, work, model, processing)
 
 
 def _roomy(needed: int) -> Path:
