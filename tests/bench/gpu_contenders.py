@@ -31,7 +31,7 @@ class Run:
     warm: int = 2
     """Optimizer steps before those that are timed."""
     timed: int = 6
-    limit: int = 80
+    limit: int = 100
     """Seconds after which it is stopped."""
     asks: int = 22
     """Seconds that must be left for it to be begun."""
@@ -86,9 +86,9 @@ _SLOW: dict[str, Any] = {"warm": 1, "timed": 3, "asks": 30}
 def checks() -> list[Run]:
     """What is measured before any contender: the machine, its kernels, and whether results are right."""
     return [
-        Run("roofline", "roofline", job="roofline", limit=45, asks=30),
-        Run("kernels", "kernels", job="kernels", limit=90, asks=30),
-        Run("parity", "parity", job="parity", limit=90, asks=30),
+        Run("roofline", "roofline", job="roofline", limit=100, asks=30),
+        Run("kernels", "kernels", job="kernels", limit=150, asks=30),
+        Run("parity", "parity", job="parity", limit=120, asks=30),
     ]
 
 
