@@ -80,14 +80,15 @@ class Train(Settings):
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """What the model computes in; `auto` is bf16 where the device is fast at it, else fp16 on a GPU, else fp32. The
     adapter's weights are kept in fp32 in any case; fp16 scales its gradients."""
-    fused: bool = True
+    fused: Annotated[bool, Field(strict=True)] = True
     """Whether layers are computed with the hand-written backward pass where it fits: Llama, Mistral, Qwen2 and Qwen3
     with plain LoRA. It changes no result beyond rounding."""
     parallel: Literal["auto", "ddp", "fsdp"] = "auto"
     """How several processes share a base: each has its own (`ddp`), or each has a part (`fsdp`); `auto` is `fsdp` where
     the base would fill a GPU."""
-    memory: Literal["auto"] = "auto"
-    """GB the planner may use."""
+    memory: Literal["auto"] | Rate = "auto"
+    """GB that fused layers are planned for; `auto` is what is free. Where it is short, micro-batches are made smaller,
+    then parts of layers computed twice."""
     eval_every: Count = 50
     """Optimizer steps between evaluations on the eval split; there is one at the end in any case."""
     save_every: Count = 50
@@ -122,13 +123,6 @@ class Train(Settings):
         if name not in objectives.names():
             raise ValueError(f"unknown objective {name!r}; {did_you_mean(name, objectives.names())}")
         return name
-
-    @field_validator("memory", mode="before")
-    @classmethod
-    def _no_memory_planner(cls, value: Any) -> Any:
-        if value != "auto":
-            raise ValueError(f"{value!r} is not possible here: only `auto` is")
-        return value
 
     @field_validator("report_to")
     @classmethod

@@ -1,7 +1,7 @@
 """What a run would do, and what it would take: counted where it can be, measured on a few windows where not."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
@@ -10,27 +10,27 @@ from typing import Any
 import torch
 
 from dataforge.shards import Build
-from trainkit import coverage, objectives, plan
+from trainkit import coverage, objectives, plan, way
 from trainkit.config import Train
 from trainkit.data import Windows, micro_batch
 from trainkit.loss import CHUNK
+from trainkit.memory import BYTES_PER_LOGIT, MemoryPlan
 from trainkit.micro_batch import MicroBatch
-from trainkit.micro_batches import Work, micro_batches
+from trainkit.micro_batches import Size, Work, micro_batches
 from trainkit.model import load_base, local_folder, pick_device, pick_precision
 from trainkit.objectives import Objective
 from trainkit.optimizer import Optimizer
 from trainkit.peak import peak_memory
 from trainkit.policy import Policy
 from trainkit.processes import Processes
-from trainkit.trainer import adapt, check, check_windows
+from trainkit.trainer import adapt, check, check_windows, longest_document
+from trainkit.way import Way
 
 TIMED_STEPS = 3
 """Optimizer steps that are timed, after one that is not; at most, and no more windows than TIMED_WINDOWS."""
 TIMED_WINDOWS = 8
 TIMED_EVALUATIONS = 2
 """Windows of the eval split that are timed."""
-BYTES_PER_LOGIT = 8
-"""In fp32, once as logits and once as what the sum of their exponentials is taken from."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,10 @@ class Estimate:
     """The last names of the layers that carry the adapter."""
     untrained: list[str]
     """Weights of the layers that carry none."""
+    layers: list[str]
+    """How they are computed, and why so."""
+    memory_plan: MemoryPlan | None
+    """None where layers are computed the generic way."""
     precision: str
     device: str
     seconds: float
@@ -109,20 +113,22 @@ def estimate(settings: Train, build: Build, base: str, base_name: str, seed: int
     precision = pick_precision(settings.precision, device)
     train_windows, eval_windows = Windows(build, "train"), Windows(build, "eval")
     process = 0 if device.type == "cuda" else peak_memory(device)
-    policy = _policy(settings, build, folder, precision, device, seed)
+    said: list[str] = []
+    chosen = _way(settings, build, folder, precision, device, seed, said.append)
+    policy = chosen.policy
     check_windows(build, train_windows, eval_windows, policy.model)
     steps = plan.steps(settings, train_windows.tokens_W.tolist(), train_windows.trained_W.tolist(), seed)
     optimizer = Optimizer(policy.parameters, settings, len(steps))
     objective = objectives.load(settings.objective)
     largest = max(
-        (work for step in steps if not step.epoch for work in _works(train_windows, step.windows, settings, device)),
+        (work for step in steps if not step.epoch for work in _works(train_windows, step.windows, chosen.size)),
         key=lambda work: work.tokens,
     )
     batch = micro_batch(largest.data, device)
     saved = _saved_bytes(objective, policy, batch)
     optimizer.discard()
-    speed = _seconds_per_token(steps, objective, policy, optimizer, train_windows, settings, device)
-    eval_speed = _eval_seconds_per_token(objective, policy, eval_windows, device)
+    speed = _seconds_per_token(steps, objective, policy, optimizer, train_windows, chosen.size, device)
+    eval_speed = _eval_seconds_per_token(objective, policy, eval_windows, chosen.size, device)
     evaluations = -(-len(steps) // settings.eval_every)
     tokens = sum(step.tokens for step in steps)
     peak = peak_memory(device)
@@ -140,6 +146,8 @@ def estimate(settings: Train, build: Build, base: str, base_name: str, seed: int
         all_parameters=sum(weight.numel() for weight in policy.model.parameters()),
         targets=_targets(policy.model),
         untrained=[part.name for part in coverage.coverage(policy.model).missed],
+        layers=said,
+        memory_plan=chosen.plan,
         precision=str(precision).removeprefix("torch."),
         device=str(device),
         seconds=tokens * speed,
@@ -157,11 +165,18 @@ def estimate(settings: Train, build: Build, base: str, base_name: str, seed: int
     )
 
 
-def _policy(
-    settings: Train, build: Build, base: str, precision: torch.dtype, device: torch.device, seed: int
-) -> Policy:
+def _way(
+    settings: Train,
+    build: Build,
+    base: str,
+    precision: torch.dtype,
+    device: torch.device,
+    seed: int,
+    say: Callable[[str], None],
+) -> Way:
     model, tokenizer = load_base(base, precision, device, packed=True, added=build.manifest.tokenizer.new_tokens)
-    return Policy(adapt(model, tokenizer, settings, build, seed))
+    adapted = adapt(model, tokenizer, settings, build, seed)
+    return way.choose(adapted, settings, longest_document(build), device, Processes(), sharded=False, say=say)
 
 
 def _saved_bytes(objective: Objective, policy: Policy, batch: MicroBatch) -> int:
@@ -189,7 +204,7 @@ def _seconds_per_token(
     policy: Policy,
     optimizer: Optimizer,
     windows: Windows,
-    settings: Train,
+    size: Size,
     device: torch.device,
 ) -> float:
     """Timed over the first steps of the plan, each of which is taken back."""
@@ -199,7 +214,7 @@ def _seconds_per_token(
     for step in steps[: TIMED_STEPS + 1]:
         chosen = step.windows[:TIMED_WINDOWS]
         with _timed(device) as spent:
-            for work in _works(windows, chosen, settings, device):
+            for work in _works(windows, chosen, size):
                 batch = objective.prepare(policy, micro_batch(work.data, device))
                 optimizer.backward(objective.loss(policy, batch).summed / step.trained_tokens)
         with _timed(device) as ended:
@@ -214,19 +229,21 @@ def _seconds_per_token(
     return median(times[1:] or times)
 
 
-def _works(windows: Windows, chosen: Sequence[int], settings: Train, device: torch.device) -> Iterator[Work]:
-    return micro_batches(windows, chosen, settings, device, Processes(), sharded=False)
+def _works(windows: Windows, chosen: Sequence[int], size: Size) -> Iterator[Work]:
+    return micro_batches(windows, chosen, size, Processes(), sharded=False)
 
 
 @torch.no_grad()
-def _eval_seconds_per_token(objective: Objective, policy: Policy, windows: Windows, device: torch.device) -> float:
+def _eval_seconds_per_token(
+    objective: Objective, policy: Policy, windows: Windows, size: Size, device: torch.device
+) -> float:
     chosen = range(min(len(windows), TIMED_EVALUATIONS))
     if not chosen:
         return 0.0
     policy.model.eval()
     with _timed(device) as spent:
-        for index in chosen:
-            float(objective.loss(policy, objective.prepare(policy, micro_batch([windows[index]], device))).summed)
+        for work in _works(windows, chosen, size):
+            float(objective.loss(policy, objective.prepare(policy, micro_batch(work.data, device))).summed)
     return spent[0] / int(windows.tokens_W[: len(chosen)].sum())
 
 

@@ -5,6 +5,7 @@ an adapter has.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 
@@ -46,7 +47,7 @@ class Flat:
             view.copy_(weight.detach())
             weight.data = view
             weight.grad = self._gradients[name]
-        self.group_places = [slice(*bounds) for bounds in zip(ends, ends[1:], strict=False)]
+        self.group_places = [slice(*bounds) for bounds in pairwise(ends)]
         """Where each group lies in a flat tensor."""
         self.groups = [self._group(places) for places in self.group_places]
         """The masters of each group as one parameter, whose `grad` is a view of `gradient`."""

@@ -17,7 +17,7 @@ from trainkit.data import Windows, micro_batch
 from trainkit.interrupt import Interrupt, Interrupted
 from trainkit.log import Metrics, Progress
 from trainkit.micro_batch import MicroBatch
-from trainkit.micro_batches import Work, micro_batches
+from trainkit.micro_batches import Size, Work, micro_batches
 from trainkit.objectives import Objective
 from trainkit.optimizer import Optimizer
 from trainkit.plan import Step
@@ -37,6 +37,8 @@ class Loop:
 
     settings: Train
     policy: Policy
+    size: Size
+    """Of a micro-batch."""
     objective: Objective
     optimizer: Optimizer
     plan: list[Step]
@@ -91,7 +93,7 @@ class Loop:
         return self._finished() or (step > 0 and step % every == 0)
 
     def _micro_batches(self, windows: Windows, chosen: Sequence[int]) -> Iterator[Work]:
-        return micro_batches(windows, chosen, self.settings, self.device, self.processes, sharded=self.sharded)
+        return micro_batches(windows, chosen, self.size, self.processes, sharded=self.sharded)
 
     def _step(self, interrupt: Interrupt) -> None:
         started = time.perf_counter()

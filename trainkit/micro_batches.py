@@ -17,6 +17,27 @@ ACCELERATOR_TOKENS = 8192
 """Of one on an accelerator, which is idle in part with fewer."""
 
 
+class Size(NamedTuple):
+    """How much a process computes at one time."""
+
+    together: int | None
+    """The most tokens of windows that are computed together; None: one window."""
+    limit: int
+    """The most tokens of a part of one, unless a document is longer."""
+
+    def at_most(self, tokens: int) -> "Size":
+        """This size, or a smaller one."""
+        return Size(None if self.together is None else min(self.together, tokens), min(self.limit, tokens))
+
+
+def size(settings: Train, device: torch.device) -> Size:
+    """What the settings say, or what the device is fast with."""
+    setting = settings.tokens_per_micro_batch
+    if setting != "auto":
+        return Size(setting, setting)
+    return Size(None, CPU_TOKENS) if device.type == "cpu" else Size(ACCELERATOR_TOKENS, ACCELERATOR_TOKENS)
+
+
 class Work(NamedTuple):
     """What a process computes at one time."""
 
@@ -41,8 +62,7 @@ class Work(NamedTuple):
 def micro_batches(
     windows: Windows,
     chosen: Sequence[int],
-    settings: Train,
-    device: torch.device,
+    size: Size,
     processes: Processes,
     *,
     sharded: bool,
@@ -52,8 +72,7 @@ def micro_batches(
     A base that is `sharded` is gathered layer by layer from all processes, so none may compute more or less often than
     the others: whole windows then, and some once more, at no weight.
     """
-    together, limit = _tokens(settings, device)
-    shared = shares(chosen, windows.tokens_W.tolist(), together, processes.count)
+    shared = shares(chosen, windows.tokens_W.tolist(), size.together, processes.count)
     mine = shared[processes.rank]
     if sharded:
         yield from (Work(group, 0, [windows[index] for index in group]) for group in mine)
@@ -64,13 +83,5 @@ def micro_batches(
         if len(group) > 1:
             yield Work(group, 0, [windows[index] for index in group])
             continue
-        cut = parts(windows[group[0]], limit)
+        cut = parts(windows[group[0]], size.limit)
         yield from (Work(group, number, [part]) for number, part in enumerate(cut) if len(trained_places(part)))
-
-
-def _tokens(settings: Train, device: torch.device) -> tuple[int | None, int]:
-    """The most tokens of windows that are computed together (None: one window), and of a part of one."""
-    setting = settings.tokens_per_micro_batch
-    if setting != "auto":
-        return setting, setting
-    return (None, CPU_TOKENS) if device.type == "cpu" else (ACCELERATOR_TOKENS, ACCELERATOR_TOKENS)

@@ -22,7 +22,6 @@ from trainkit import (
     record_losses,
     sharding,
     trackers,
-    varlen,
     way,
 )
 from trainkit.checkpoint import Checkpoint, Checkpoints, Position
@@ -44,7 +43,6 @@ from trainkit.model import (
 from trainkit.optimizer import Optimizer
 from trainkit.outcome import Outcome
 from trainkit.peak import peak_memory
-from trainkit.policy import Policy
 from trainkit.processes import Processes
 from trainkit.record_losses import RecordLoss, RecordLosses
 from trainkit.start import where_to_go_on
@@ -190,18 +188,17 @@ def _loop(
 ) -> Loop:
     train_windows, eval_windows = Windows(build, "train"), Windows(build, "eval")
     check_windows(build, train_windows, eval_windows, model)
-    packing.check(model, max(part.longest_row for part in build.manifest.statistics.values()))
+    packing.check(model, longest_document(build))
     adapted = adapt(model, tokenizer, settings, build, seed)
     if settings.init_from is not None:
         adapters.fill(adapted, settings.adapter, settings.init_from)
     if sharded:
         sharding.shard(adapted, device)
-    kernel_fault = varlen.disagreement(device, adapted.dtype)
     progress = Progress(0, silent=not processes.first)
-    if kernel_fault is not None:
-        progress.say(f"attention goes document by document: the kernel for all at once is not used ({kernel_fault})")
-    fused = None if sharded else way.fused_decoder(adapted, settings, kernel_fault, progress.say)
-    policy = Policy(adapted, one_kernel=kernel_fault is None, fused=fused)
+    chosen = way.choose(
+        adapted, settings, longest_document(build), device, processes, sharded=sharded, say=progress.say
+    )
+    policy = chosen.policy
     policy.check_head(micro_batch([train_windows[0]], device))
     steps = plan.steps(settings, train_windows.tokens_W.tolist(), train_windows.trained_W.tolist(), seed)
     optimizer = Optimizer(policy.parameters, settings, len(steps))
@@ -214,6 +211,7 @@ def _loop(
     return Loop(
         settings=settings,
         policy=policy,
+        size=chosen.size,
         objective=objectives.load(settings.objective),
         optimizer=optimizer,
         plan=steps,
@@ -240,6 +238,11 @@ def adapt(model: Any, tokenizer: Any, settings: Train, build: Build, seed: int) 
     adapted = adapters.attach(model, settings.adapter, list(tokens.new_tokens.values()))
     new_tokens.start_stops(adapted, tokens.stop_tokens.values(), tokenizer.eos_token_id)
     return adapted
+
+
+def longest_document(build: Build) -> int:
+    """Tokens."""
+    return max(part.longest_row for part in build.manifest.statistics.values())
 
 
 def check_windows(build: Build, train_windows: Windows, eval_windows: Windows, model: Any) -> None:

@@ -51,6 +51,7 @@ def planned(found: "Estimate", build: Path, target: Path, *, reused: bool) -> No
         ("trained", f"{found.parameters:,} parameters, {share:.2f}% of all: {', '.join(found.targets)}"),
         *([("", f"not trained: {', '.join(found.untrained)}")] if found.untrained else []),
         ("runs in", f"{found.precision} on {found.device}"),
+        *(("", text) for text in found.layers),
         (
             "time",
             f"about {minutes} and {evaluating} of evaluations ({found.tokens_per_second:,.0f} tokens/s, an "

@@ -74,12 +74,13 @@ def test_saved_activations_are_counted_once_and_without_the_weights(build: Build
 def test_timing_changes_no_weight(build: Build, settings: Train, tiny_base: Path) -> None:
     device = torch.device("cpu")
     for precision in (torch.float32, torch.bfloat16):
-        policy = estimates._policy(settings, build, str(tiny_base), precision, device, 7)
+        chosen = estimates._way(settings, build, str(tiny_base), precision, device, 7, print)
+        policy = chosen.policy
         windows = Windows(build, "train")
         steps = plan.steps(settings, windows.tokens_W.tolist(), windows.trained_W.tolist(), 7)
         before = {name: weight.clone() for name, weight in policy.model.state_dict().items()}
         optimizer = Optimizer(policy.parameters, settings, len(steps))
-        assert estimates._seconds_per_token(steps, sft, policy, optimizer, windows, settings, device) > 0
+        assert estimates._seconds_per_token(steps, sft, policy, optimizer, windows, chosen.size, device) > 0
         for name, weight in policy.model.state_dict().items():
             assert torch.equal(weight, before[name]), name
 

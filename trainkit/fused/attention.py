@@ -81,13 +81,13 @@ def _documents(packed: Packed, *rows: Tensor) -> "zip[tuple[Tensor, ...]]":
     return zip(*(torch.split(row.transpose(0, 1)[None], packed.lengths, 2) for row in rows), strict=True)
 
 
-def _band(query_1HSK: Tensor, reach: Reach) -> tuple[Tensor | None, bool]:
+def _band(query_BHSK: Tensor, reach: Reach) -> tuple[Tensor | None, bool]:
     """The mask that is added where a document is longer than the window, and whether the kernel masks by itself."""
-    length = query_1HSK.shape[2]
-    seen = attention.band(length, reach.window, query_1HSK.device)
+    length = query_BHSK.shape[2]
+    seen = attention.band(length, reach.window, query_BHSK.device)
     if seen is None:
         return None, True
-    return torch.zeros((1, 1, length, length), dtype=query_1HSK.dtype).masked_fill_(~seen, -torch.inf), False
+    return torch.zeros((1, 1, length, length), dtype=query_BHSK.dtype).masked_fill_(~seen, -torch.inf), False
 
 
 def _kernel_documents(packed: Packed, reach: Reach) -> varlen.Documents:

@@ -30,10 +30,10 @@ class FusedDecoder:
 
     def hidden_states(self, batch: MicroBatch) -> torch.Tensor:
         """The last layer's normalised output (T, D) for a packed row."""
-        hidden_1TD = self._decoder.embed_tokens(batch.input_ids_T[None])
-        positions = self._decoder.rotary_emb(hidden_1TD, position_ids=batch.position_ids_T[None])
+        hidden_BTD = self._decoder.embed_tokens(batch.input_ids_T[None])
+        positions = self._decoder.rotary_emb(hidden_BTD, position_ids=batch.position_ids_T[None])
         packed = pack(positions, batch.cu_seqlens, batch.cu_seqlens_on_device)
-        hidden_TD = hidden_1TD[0]
+        hidden_TD = hidden_BTD[0]
         for layer in self.layers:
             hidden_TD = FusedLayer.apply(hidden_TD, layer, packed, *layer.lora)  # type: ignore[no-untyped-call]
         normed_TD: torch.Tensor = self._decoder.norm(hidden_TD)
@@ -44,7 +44,7 @@ def pack(
     positions: tuple[torch.Tensor, torch.Tensor], cu_seqlens: torch.Tensor, cu_seqlens_on_device: torch.Tensor
 ) -> Packed:
     """A row as layers see it; `positions` are cosines and sines (1, T, K) as transformers makes them, halves alike."""
-    cos_TJ, sin_TJ = (half_1TK[0, :, : half_1TK.shape[2] // 2].contiguous() for half_1TK in positions)
+    cos_TJ, sin_TJ = (half_BTK[0, :, : half_BTK.shape[2] // 2].contiguous() for half_BTK in positions)
     return Packed(cos_TJ, sin_TJ, cu_seqlens.diff().tolist(), cu_seqlens_on_device)
 
 

@@ -188,7 +188,7 @@ def _split(layer: Layer, qkv_TN: Tensor) -> Tensor:
 
 def _heads(layer: Layer, qkv_TN: Tensor, packed: Packed) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values as attention takes them."""
-    query_THK, key_TGK, value_TGK = _split(layer, qkv_TN).split((layer.heads, layer.groups, layer.groups), 1)
+    query_THK, key_TGK, value_TGK = torch.split(_split(layer, qkv_TN), [layer.heads, layer.groups, layer.groups], 1)
     if layer.query_norm is None or layer.key_norm is None:
         return query_THK, key_TGK, value_TGK
     shape = layer.pointwise.norm_and_rotate
@@ -217,7 +217,7 @@ def _attention_backward(
     if layer.query_norm is None or layer.key_norm is None:
         query_THK, key_TGK = (layer.pointwise.rotate_back(heads, *turn) for heads in (query_THK, key_TGK))
     else:
-        raw_THK, raw_TGK, _ = _split(layer, qkv_TN).split((layer.heads, layer.groups, layer.groups), 1)
+        raw_THK, raw_TGK, _ = torch.split(_split(layer, qkv_TN), [layer.heads, layer.groups, layer.groups], 1)
         undo = layer.pointwise.norm_and_rotate_backward
         query_THK = undo(query_THK, raw_THK, layer.query_norm.weight_D, layer.query_norm.epsilon, *turn)
         key_TGK = undo(key_TGK, raw_TGK, layer.key_norm.weight_D, layer.key_norm.epsilon, *turn)

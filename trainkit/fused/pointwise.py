@@ -81,7 +81,7 @@ def swiglu_backward(gradient_TF: Tensor, gate_up_TF: Tensor) -> tuple[Tensor, Te
 def _inverse_rms(x_TD: Tensor, epsilon: float) -> Tensor:
     """(T, 1), in fp32 or, for fp64, in fp64."""
     wide = torch.float64 if x_TD.dtype == torch.float64 else torch.float32
-    norm_T1 = torch.linalg.vector_norm(x_TD, dim=-1, keepdim=True, dtype=wide)
+    norm_T1: Tensor = torch.linalg.vector_norm(x_TD, dim=-1, keepdim=True, dtype=wide)
     return norm_T1.square_().div_(x_TD.shape[-1]).add_(epsilon).rsqrt_()
 
 
@@ -117,7 +117,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         for argument in arguments:
             if isinstance(argument, Tensor) and argument.dim() > 1:
                 # Rows differ in length; what is reduced over does not, and is a constant of the kernel.
-                torch._dynamo.maybe_mark_dynamic(argument, 0)  # type: ignore[no-untyped-call]
+                torch._dynamo.maybe_mark_dynamic(argument, 0)
         return inner(*arguments)
 
     return call

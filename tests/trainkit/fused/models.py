@@ -42,7 +42,9 @@ EVERY_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 LENGTHS = [7, 1, 12, 5]
 
 
-def model(name: str, dtype: torch.dtype, packed: bool = True, shape: dict[str, int] | None = None, seed: int = 3, **lora: Any) -> Any:
+def model(
+    name: str, dtype: torch.dtype, packed: bool = True, shape: dict[str, int] | None = None, seed: int = 3, **lora: Any
+) -> Any:
     """A PEFT model; its adapters are not zero, nor its norms and biases alike.
 
     With `packed` its attention is that of packed rows.

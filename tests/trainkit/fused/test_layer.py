@@ -69,7 +69,10 @@ def test_gradients_are_those_of_documents_alone_in_double_precision(name: str) -
         {"target_modules": ["k_proj", "down_proj"]},
         {"target_modules": ["o_proj", "up_proj"]},
         {"rank_pattern": {"q_proj": 2, "layers.1.mlp.up_proj": 8}, "use_rslora": True},
-        {"target_modules": models.EVERY_LINEAR, "trainable_token_indices": {"embed_tokens": [int(models.batch().input_ids_T[2])]}},
+        {
+            "target_modules": models.EVERY_LINEAR,
+            "trainable_token_indices": {"embed_tokens": [int(models.batch().input_ids_T[2])]},
+        },
     ],
     ids=str,
 )
