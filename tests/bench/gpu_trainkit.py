@@ -9,17 +9,16 @@ from gpu_documents import Work
 from gpu_model import Row, adapted, base, device, rows, size
 from gpu_shapes import Shape
 
-from trainkit import attention, fused
+from trainkit import attention, fused, memory
 from trainkit.fused import FusedDecoder
 from trainkit.fused.pointwise import EAGER, Pointwise, compiled
 from trainkit.loss import linear_cross_entropy
+from trainkit.memory import MemoryPlan
 from trainkit.micro_batch import MicroBatch
 from trainkit.optimizer import Optimizer
 from trainkit.policy import Policy
 
 LEVELS = (0, 1, 2, 3)
-SPARED = 0.95
-"""Share of a budget that is planned with."""
 SETTINGS = SimpleNamespace(
     learning_rate=1.0e-4,
     schedule="constant",
@@ -78,15 +77,14 @@ def policy_for(model: Any, levels: list[int] | None) -> Policy:
 
 def train(request: dict[str, Any], shape: Shape, work: Work) -> dict[str, Any]:
     """Train the steps that are asked for."""
-    level, together = request["settings"]["level"], request["together"]
-    levels: list[int] | None = None
+    level, together, note = request["settings"]["level"], request["together"], ""
+    model = adapted(base(shape, attention.register()), exact=False)
+    levels = None if level is None else [level] * shape.L
     if level == "planned":
-        together, levels = planned(shape, request["memory_bytes"], max(each.tokens for each in work.documents), work)
-    elif level is not None:
-        levels = [level] * shape.L
+        plan = planned(model, request["memory_bytes"], work)
+        together, levels, note = plan.tokens // work.window, plan.levels, f"{plan}; {plan.total / 1e9:.1f} GB planned"
     steps = request["warm"] + request["timed"]
     found = rows(work, shape.V, together)[:steps]
-    model = adapted(base(shape, attention.register()), exact=False)
     policy = policy_for(model, levels)
     optimizer = Optimizer(policy.parameters, SETTINGS, steps)
     clock = Clock(request["warm"])
@@ -103,38 +101,11 @@ def train(request: dict[str, Any], shape: Shape, work: Work) -> dict[str, Any]:
         optimizer.step(number)
         clock.mark()
     sizes = [size([row for documents in step for row in documents]) for step in found]
-    note = f"levels {_told(levels)}" if level == "planned" else ""
     return told(clock, sizes, together * work.window, note)
 
 
-def planned(shape: Shape, budget: int, longest: int, work: Work) -> tuple[int, list[int]]:
-    """Windows in a micro-batch and the level of each layer, for a budget in bytes."""
-    for together in (2, 1):
-        tokens = together * work.window
-        left = SPARED * budget - _at_least(shape, tokens)
-        kept = _kept(shape)
-        cost = [kept[level] * tokens for level in LEVELS]
-        if left >= cost[3] * shape.L or together == 1:
-            break
-    layers = int(max(0, min(shape.L, (left - cost[3] * shape.L) // (cost[0] - cost[3]))))
-    return together, [0] * layers + [3] * (shape.L - layers)
-
-
-def _at_least(shape: Shape, tokens: int) -> int:
-    """Bytes of weights, the adapter (18 each: master, gradient and two moments, and bf16), one layer and one chunk."""
-    layer = 2 * (4 * shape.D + 3 * shape.H * shape.K + 6 * shape.F) * tokens
-    return 2 * shape.weights + 18 * shape.of_lora + layer + 6 * 2048 * shape.V
-
-
-def _kept(shape: Shape) -> list[int]:
-    """Bytes that a layer keeps of a token at each level."""
-    heads, groups, statistics = shape.H * shape.K, shape.G * shape.K, 4 * shape.H
-    kept = [2 * (2 * shape.D + heads) + statistics]
-    kept.insert(0, kept[0] + 2 * (heads + 2 * groups))
-    kept.insert(0, kept[0] + 4 * shape.F)
-    return [*kept, 2 * shape.D]
-
-
-def _told(levels: list[int] | None) -> str:
-    counts = [(level, (levels or []).count(level)) for level in LEVELS]
-    return ", ".join(f"{level} in {count} layers" for level, count in counts if count)
+def planned(model: Any, budget: int, work: Work) -> MemoryPlan:
+    """trainkit's plan for an adapted model and a budget in bytes; a micro-batch is of two windows or of one."""
+    longest = max(each.tokens for each in work.documents)
+    fixed = memory.fixed_bytes(model, 0)
+    return memory.planned(memory.shape_of(model), fixed, budget, longest, [2 * work.window, work.window])
