@@ -6,16 +6,20 @@ import math
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 ROOT = Path(__file__).parent.parent
 BENCH = ROOT / "tests" / "bench"
 sys.path.append(str(BENCH))
-contenders, documents, processes, report, shapes = (
-    importlib.import_module(f"gpu_{name}") for name in ("contenders", "documents", "processes", "report", "shapes")
+clock, contenders, documents, model, processes, report, shapes = (
+    importlib.import_module(f"gpu_{name}")
+    for name in ("clock", "contenders", "documents", "model", "processes", "report", "shapes")
 )
 
 Line = dict[str, Any]
@@ -156,6 +160,67 @@ def test_names_of_runs_differ() -> None:
     assert len(set(names)) == len(names)
     for each in contenders.contenders():
         assert not each.only_if_too_large or names.index(each.only_if_too_large) < names.index(each.name)
+
+
+def test_peers_reach_the_kernel_with_what_they_know_of_documents() -> None:
+    # No GPU is there; what its kernels are called with is checked all the same.
+    with FakeTensorMode():
+        query, key, value = (
+            torch.empty(100, heads * 128, device="cuda", dtype=torch.bfloat16).view(1, 100, heads, 128).transpose(1, 2)
+            for heads in (8, 2, 2)
+        )
+        ends = torch.empty(6, device="cuda", dtype=torch.int32)
+        given = {"cu_seq_lens_q": ends, "cu_seq_lens_k": ends, "max_length_q": 40, "max_length_k": 40}
+        found, _ = model._for_peers(torch.nn.Module(), query, key, value, None, **given, scaling=0.1)
+    assert found.shape == (1, 100, 8, 128)
+    assert found.is_cuda
+
+
+def test_documents_are_laid_into_a_row_for_peers() -> None:
+    found = model.flattened([{"input_ids": [5, 6, 7], "labels": [-100, 6, 7]}, {"input_ids": [8, 9], "labels": [8, 9]}])
+    assert found["input_ids"].tolist() == [[5, 6, 7, 8, 9]]
+    # A document's first token is not predicted from the one before it, which is another document's.
+    assert found["labels"].tolist() == [[-100, 6, 7, -100, 9]]
+    assert found["position_ids"].tolist() == [[0, 1, 2, 0, 1]]
+    assert found["cu_seq_lens_q"].tolist() == [0, 3, 5]
+    assert found["max_length_q"] == 3
+
+
+class Event:
+    """What torch's own would be on a GPU on which each is a second after the one before."""
+
+    made = 0
+
+    def __init__(self, enable_timing: bool) -> None:
+        assert enable_timing
+
+    def record(self) -> None:
+        Event.made += 1
+        self.at = Event.made
+
+    def elapsed_time(self, other: "Event") -> float:
+        return 1000.0 * (other.at - self.at)
+
+
+def test_the_clock_counts_waits_in_the_last_step_that_warms_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    mode = ["default"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda said: mode.append(said))
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    timed = clock.Clock(2)
+    timed.mark()
+    for _ in range(4):
+        if mode[-1] == "warn":
+            for _ in range(3):
+                warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+            warnings.warn("something else", stacklevel=1)
+        timed.losses.append(torch.tensor(2.0))
+        timed.norms.append(0.5)
+        timed.mark()
+    assert mode == ["default", "warn", "default"]
+    assert timed.waits == 3
+    assert [step["seconds"] for step in timed.steps([(10, 8)] * 4)] == [1.0] * 4
 
 
 def line(name: str, *, loss: float = 5.5, norm: float = 0.3, trainer: str = "hf", **others: Any) -> Line:

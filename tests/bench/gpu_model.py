@@ -130,10 +130,10 @@ def _for_peers(
         said: dict[str, Any] = {"scaling": scaling, "dropout": dropout, "sliding_window": sliding_window}
         rows = (query_BHTK, key_BGTK, value_BGTK)
         return document_attention(module, *rows, attention_mask, cu_seqlens=cu_seq_lens_q.cpu(), **said)
-    query_THK, key_TGK, value_TGK = (row[0].transpose(0, 1) for row in (query_BHTK, key_BGTK, value_BGTK))
+    query_THK, key_TGK, value_TGK = (row.squeeze(0).transpose(0, 1) for row in (query_BHTK, key_BGTK, value_BGTK))
     # Nothing is read from the device, for which a layer would wait.
     documents = varlen.Documents(cu_seq_lens_q, int(max_length_q), scaling, sliding_window)
-    return varlen.attention(query_THK, key_TGK, value_TGK, documents)[None], None
+    return varlen.attention(query_THK, key_TGK, value_TGK, documents).unsqueeze(0), None
 
 
 def register_for_peers() -> str:
