@@ -6,9 +6,10 @@ It measures the device's speed, checks its kernels and the parity of gradients, 
 each in a process of its own, until the budget of seconds is spent; what found no time is said in the table. Weights are
 random, documents have real lengths. It needs torch, transformers and peft. Peers are run where they are found: TRL,
 datasets and Liger in DIR (`pip install --target DIR --no-deps trl datasets multiprocess dill liger-kernel`), Unsloth
-and what it needs in a DIR of its own. FOLDER gets `results.jsonl`, a line for each run as it ends, and `gpu.md`.
-`--only` takes names of runs with commas between them; `roofline`, `kernels` and `parity` are names too. `--smoke` runs
-all of it on tiny shapes on the CPU in half a minute. It ends with 1 where a check fails or results are not alike.
+and what it needs in a DIR of its own, both for the Python that runs this. FOLDER gets `results.jsonl`, a line for each
+run as it ends, and `gpu.md`. `--only` takes names of runs with commas between them; `roofline`, `kernels` and `parity`
+are names too. `--smoke` runs all of it on tiny shapes on the CPU in half a minute. It ends with 1 where a check fails,
+a run of trainkit or HF fails, or results are not alike.
 """
 
 import argparse
