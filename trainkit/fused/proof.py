@@ -45,13 +45,12 @@ def _disagreement(causal: Any, pointwise: Pointwise) -> str | None:
         fused = fused_layer(layer, causal.config, 0, pointwise)
         for fused.level in LEVELS:
             found = probe.fused(fused)
-            worst = 0.0
             for one, other, reference in zip(found, generic, exact, strict=True):
                 bound = max(EXACT, ROUNDING * _distance(other, reference))
-                worst = max(worst, _distance(one, reference) / bound)
-            # A number that is not finite is not below anything.
-            if not worst < 1:
-                return f"its results are off by {worst:.2g} times what rounding explains"
+                error = _distance(one, reference) / bound
+                # Asked this way round, since what is not a number is not less than anything either.
+                if not error < 1:
+                    return f"its results are off by {error:.2g} times what rounding explains"
     except (RuntimeError, NotImplementedError, TypeError) as error:
         return first_line(error)
     return None
