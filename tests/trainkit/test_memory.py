@@ -1,7 +1,6 @@
 """The planner against what autograd's own hooks count, and what it chooses."""
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -31,23 +30,6 @@ LLAMA_8B = Shape(
 WEIGHTS_8B = 16_800_000_000
 
 
-def counted(policy: Policy, batch: Any) -> int:
-    """Bytes that autograd keeps of a step, weights aside."""
-    assert policy.fused is not None
-    own = {weight.untyped_storage().data_ptr() for weight in [*policy.model.parameters(), *policy.model.buffers()]}
-    found: dict[int, torch.Tensor] = {}
-
-    def count(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.untyped_storage().data_ptr() not in own:
-            found[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        loss = sft.loss(policy, batch)
-    assert loss.trained
-    return sum(tensor.untyped_storage().nbytes() for tensor in found.values())
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3"])
 @pytest.mark.parametrize("levels", [[0, 0, 0], [1, 1, 1], [2, 2, 2], [3, 3, 3], [3, 2, 1]], ids=str)
@@ -57,8 +39,10 @@ def test_it_foretells_what_a_step_keeps(name: str, dtype: torch.dtype, levels: l
     policy = Policy(adapted, fused=FusedDecoder(adapted, levels))
     shape = shape_of(adapted)
     trained = len(batch.trained_P) / 500
+    weights = [*adapted.parameters(), *adapted.buffers()]
+    kept = models.kept_bytes(lambda: sft.loss(policy, batch), weights)
     foretold = 500 * (sum(shape.kept(level) for level in levels) + shape.after_layers(trained))
-    assert foretold == pytest.approx(counted(policy, batch), rel=0.1)
+    assert foretold == pytest.approx(kept, rel=0.1)
 
 
 def test_an_8b_layer_is_what_the_design_says() -> None:

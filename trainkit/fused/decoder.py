@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from trainkit.fused.attention import Packed, Reach
-from trainkit.fused.layer import FusedLayer, Layer, Norm
+from trainkit.fused.layer import LEVELS, FusedLayer, Layer, Norm
 from trainkit.fused.pointwise import EAGER, Pointwise
 from trainkit.fused.projection import Projection
 from trainkit.micro_batch import MicroBatch
@@ -49,7 +49,12 @@ def pack(
 
 
 def fused_layer(layer: Any, config: Any, level: int, pointwise: Pointwise) -> Layer:
-    """A decoder layer of transformers with PEFT's adapters in it, as `FusedLayer` computes it."""
+    """A decoder layer of transformers with PEFT's adapters in it, as `FusedLayer` computes it.
+
+    Raises `ValueError` for a level that there is not.
+    """
+    if level not in LEVELS:
+        raise ValueError(f"there is no level {level}; there are {', '.join(map(str, LEVELS))}")
     attention, mlp = layer.self_attn, layer.mlp
     return Layer(
         before_attention=_norm(layer.input_layernorm),

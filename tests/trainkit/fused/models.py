@@ -1,5 +1,6 @@
 """Small random models of the architectures that have a fused way, as HF and PEFT make them."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -84,3 +85,20 @@ def batch(lengths: list[int] | None = None, vocabulary: int = 61) -> MicroBatch:
         trained_P=torch.arange(1, lengths[0]),
         record_ids=tuple(map(str, range(len(lengths)))),
     )
+
+
+def kept_bytes(run: Callable[[], Any], weights: Iterable[torch.Tensor]) -> int:
+    """Bytes that autograd keeps of what is computed, weights aside."""
+    own = {weight.untyped_storage().data_ptr() for weight in weights}
+    found: dict[int, torch.Tensor] = {}
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in own:
+            found[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        # Held until all is counted: a tensor that is freed would lend its address to the next one.
+        outcome = run()
+    del outcome
+    return sum(tensor.untyped_storage().nbytes() for tensor in found.values())

@@ -131,3 +131,8 @@ def test_the_model_goes_on_to_compute_what_it_did() -> None:
         next(layer for layer in adapted.get_base_model().model.layers).mlp.up_proj.base_layer.weight.zero_()
         up_FD = fused.layers[0].gate_up.weight_ND[models.SHAPE["intermediate_size"] :]
     assert not up_FD.any()
+
+
+def test_there_is_no_fifth_level() -> None:
+    with pytest.raises(ValueError, match="there is no level 4; there are 0, 1, 2, 3"):
+        FusedDecoder(models.model("llama", torch.float32), [0, 4, 0])

@@ -23,23 +23,14 @@ SHAPE = {
 TOKENS = 32
 
 
-def kept_bytes(adapted: Any, level: int) -> float:
-    """Bytes a token."""
-    own = {tensor.untyped_storage().data_ptr() for tensor in [*adapted.parameters(), *adapted.buffers()]}
+def kept_per_token(adapted: Any, level: int) -> float:
+    """Bytes."""
     fused = FusedDecoder(adapted, [level])
-    own |= {p.weight_ND.data_ptr() for layer in fused.layers for p in layer._projections}
-    found: dict[int, torch.Tensor] = {}
-
-    def count(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.untyped_storage().data_ptr() not in own:
-            found[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
+    projections = [p for layer in fused.layers for p in (layer.qkv, layer.out, layer.gate_up, layer.down)]
+    weights = [*adapted.parameters(), *adapted.buffers(), *(p.weight_ND for p in projections)]
     # The final norm belongs to transformers.
     adapted.get_base_model().model.norm = torch.nn.Identity()
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        fused.hidden_states(models.batch([TOKENS])).sum()
-    return sum(tensor.untyped_storage().nbytes() for tensor in found.values()) / TOKENS
+    return models.kept_bytes(lambda: fused.hidden_states(models.batch([TOKENS])), weights) / TOKENS
 
 
 @pytest.mark.parametrize(
@@ -57,4 +48,4 @@ def test_no_more_than_the_design_says(make: Any, inner_size: int, limits: tuple[
         causal = make[1](config).to(torch.bfloat16)
     adapted = models.adapt(causal, r=16, target_modules=models.EVERY_LINEAR).to_empty(device="cpu")
     for level, limit in enumerate(limits):
-        assert 0.9 * limit < kept_bytes(adapted, level) <= limit
+        assert 0.9 * limit < kept_per_token(adapted, level) <= limit
