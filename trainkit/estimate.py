@@ -176,7 +176,8 @@ def _way(
 ) -> Way:
     model, tokenizer = load_base(base, precision, device, packed=True, added=build.manifest.tokenizer.new_tokens)
     adapted = adapt(model, tokenizer, settings, build, seed)
-    return way.choose(adapted, settings, longest_document(build), device, Processes(), sharded=False, say=say)
+    longest, window = longest_document(build), build.manifest.window
+    return way.choose(adapted, settings, longest, window, device, Processes(), sharded=False, say=say)
 
 
 def _saved_bytes(objective: Objective, policy: Policy, batch: MicroBatch) -> int:

@@ -196,7 +196,14 @@ def _loop(
         sharding.shard(adapted, device)
     progress = Progress(0, silent=not processes.first)
     chosen = way.choose(
-        adapted, settings, longest_document(build), device, processes, sharded=sharded, say=progress.say
+        adapted,
+        settings,
+        longest_document(build),
+        build.manifest.window,
+        device,
+        processes,
+        sharded=sharded,
+        say=progress.say,
     )
     policy = chosen.policy
     policy.check_head(micro_batch([train_windows[0]], device))

@@ -13,7 +13,6 @@ from trainkit.fused import FusedDecoder
 from trainkit.fused.pointwise import EAGER, Pointwise, compiled
 from trainkit.memory import MemoryPlan
 from trainkit.micro_batches import Size, size
-from trainkit.peak import peak_memory
 from trainkit.policy import Policy
 from trainkit.processes import Processes
 
@@ -32,14 +31,27 @@ class Way:
 
 
 def choose(
-    model: Any, settings: Train, longest: int, device: torch.device, processes: Processes, *, sharded: bool, say: Say
+    model: Any,
+    settings: Train,
+    longest: int,
+    window: int,
+    device: torch.device,
+    processes: Processes,
+    *,
+    sharded: bool,
+    say: Say,
 ) -> Way:
-    """The way for a PEFT model and documents of at most `longest` tokens; `say` is told what was chosen and why."""
+    """The way for a PEFT model and documents of at most `longest` tokens in windows of at most `window`.
+
+    `say` is told what was chosen and why.
+    """
     kernel_fault = varlen.disagreement(device, model.dtype)
     if kernel_fault is not None:
         say(f"attention goes document by document: the kernel for all at once is not used ({kernel_fault})")
     one_kernel = kernel_fault is None
     wanted = size(settings, device)
+    if wanted.together is None:
+        wanted = wanted.at_most(window)
     reason = _refusal(model, settings, kernel_fault, sharded=sharded)
     pointwise, fault = (None, None) if reason is not None else _proven(model, device)
     if pointwise is None:
@@ -86,7 +98,7 @@ def _plan(
     on_cpu = device.type == "cpu"
     # Weights on a CPU are part of the process.
     weights = sum(weight.nbytes for weight in [*model.parameters(), *model.buffers()])
-    process = max(0, peak_memory(device) - weights) if on_cpu else 0
+    process = max(0, psutil.Process().memory_info().rss - weights) if on_cpu else 0
     if settings.memory != "auto":
         available = settings.memory * memory.GB
     elif on_cpu:

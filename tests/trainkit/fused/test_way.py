@@ -21,9 +21,9 @@ from . import models
 CPU = torch.device("cpu")
 
 
-def choose(model: Any, settings: Train, longest: int = 24) -> tuple[way.Way, list[str]]:
+def choose(model: Any, settings: Train) -> tuple[way.Way, list[str]]:
     said: list[str] = []
-    found = way.choose(model, settings, longest, CPU, Processes(), sharded=False, say=said.append)
+    found = way.choose(model, settings, 24, 64, CPU, Processes(), sharded=False, say=said.append)
     return found, said
 
 
@@ -147,6 +147,7 @@ def test_little_memory_is_planned_for_and_said(settings: Train) -> None:
     assert "3 of 3 layers are computed twice but for the last product, " in said[0]
     assert "more than there is" in said[1]
     found, said = choose(models.model("llama", torch.float32), settings)
+    assert found.plan is not None and found.plan.tokens == found.size.limit == 64
     (line,) = said
     assert line.startswith("layers are computed the fused way: nothing but norms and activations is computed twice, ")
     assert line.endswith(" GB planned")
