@@ -14,7 +14,7 @@ from trainkit import coverage, objectives, plan, way
 from trainkit.config import Train
 from trainkit.data import Windows, micro_batch
 from trainkit.loss import CHUNK
-from trainkit.memory import BYTES_PER_LOGIT, MemoryPlan
+from trainkit.memory import BYTES_PER_LOGIT, MemoryPlan, adapter_bytes, frozen_bytes
 from trainkit.micro_batch import MicroBatch
 from trainkit.micro_batches import Size, Work, micro_batches
 from trainkit.model import load_base, local_folder, pick_device, pick_precision
@@ -155,8 +155,8 @@ def estimate(settings: Train, build: Build, base: str, base_name: str, seed: int
         tokens_per_second=1 / speed,
         memory=Memory(
             process=process,
-            weights=_frozen_bytes(policy),
-            adapter=_adapter_bytes(policy),
+            weights=frozen_bytes(policy.model),
+            adapter=adapter_bytes(policy.model),
             saved_per_token=-(-saved // largest.tokens),
             micro_batch_tokens=largest.tokens,
             loss_chunk=min(CHUNK, len(batch.trained_P)) * policy.head_VD.shape[0] * BYTES_PER_LOGIT,
@@ -257,21 +257,6 @@ def _timed(device: torch.device) -> Iterator[list[float]]:
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
     spent[0] = time.perf_counter() - start
-
-
-def _frozen_bytes(policy: Policy) -> int:
-    frozen = [weight for weight in policy.model.parameters() if not weight.requires_grad]
-    # A tied head is one tensor with the embedding, and model.parameters() holds it once.
-    return sum(weight.nbytes for weight in [*frozen, *policy.model.buffers()])
-
-
-def _adapter_bytes(policy: Policy) -> int:
-    """Weights, masters where the weights are not fp32, gradients of both, and two fp32 moments."""
-    total = 0
-    for weight in policy.parameters.values():
-        copies = 4 if weight.dtype == torch.float32 else 4 + 2 * weight.element_size() / 4
-        total += int(copies * 4 * weight.numel())
-    return total
 
 
 def _targets(model: Any) -> list[str]:

@@ -138,7 +138,7 @@ def sizes(largest: int) -> list[int]:
 
 
 def shape_of(model: Any) -> Shape:
-    """The shape of a PEFT model that is computed the fused way; that of its first layer, whose ranks are the widest."""
+    """The shape of a PEFT model that is computed the fused way, with the largest ranks of any layer."""
     causal = model.get_base_model()
     config, layers = causal.config, causal.model.layers
 
@@ -169,12 +169,20 @@ def _ranks(layer: Any, names: tuple[str, ...]) -> int:
     return sum(rank for name, rank in adapters if any(f"{each}_proj" in name for each in names))
 
 
+def frozen_bytes(model: Any) -> int:
+    """Bytes of what is not trained of a PEFT model."""
+    frozen = [weight for weight in model.parameters() if not weight.requires_grad]
+    # A tied head is one tensor with the embedding, and model.parameters() holds it once.
+    return sum(weight.nbytes for weight in [*frozen, *model.buffers()])
+
+
+def adapter_bytes(model: Any) -> int:
+    """Bytes of a PEFT model's adapter: weights, fp32 masters, gradients of both, and two fp32 moments."""
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    # An fp32 weight is its own master.
+    return sum(weight.numel() * 16 + (0 if weight.element_size() == 4 else 2 * weight.nbytes) for weight in trained)
+
+
 def fixed_bytes(model: Any, process: int) -> int:
-    """Bytes of a PEFT model, of its adapter's masters, gradients and moments, and of the process besides."""
-    total: int = process + sum(buffer.nbytes for buffer in model.buffers())
-    for weight in model.parameters():
-        total += weight.nbytes
-        if weight.requires_grad:
-            # fp32 master, gradient and two moments; weights in fewer bits have gradients of their own, too.
-            total += weight.numel() * 12 if weight.element_size() == 4 else weight.numel() * 16 + weight.nbytes
-    return total
+    """Bytes of a PEFT model with all that belongs to its adapter, and of the process besides."""
+    return process + frozen_bytes(model) + adapter_bytes(model)

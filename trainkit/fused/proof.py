@@ -39,8 +39,8 @@ def _disagreement(causal: Any, pointwise: Pointwise) -> str | None:
             # As it is, all zeros, the gradients of A would be too.
             torch.nn.init.normal_(parameter, std=0.02)
     probe = _Probe(causal, weight.device, weight.dtype)
-    exact = probe.generic(copy.deepcopy(layer).float()) if weight.dtype != torch.float64 else probe.generic(layer)
     generic = probe.generic(layer)
+    exact = probe.generic(copy.deepcopy(layer).float()) if weight.element_size() < 4 else generic
     try:
         fused = fused_layer(layer, causal.config, 0, pointwise)
         for fused.level in LEVELS:
