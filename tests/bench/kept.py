@@ -1,6 +1,6 @@
 """What a decoder layer keeps of each token for its backward pass: transformers with PEFT, and trainkit at each level.
 
-    python tests/bench/kept.py [--out tests/bench/kept.md]
+    python -m tests.bench.kept [--out tests/bench/kept.md]
 
 Counted by autograd's own hooks on one layer of the real shape with LoRA of rank 16 on all linear layers, on a CPU,
 weights aside. Half a minute, 2 GB.
@@ -16,6 +16,7 @@ import torch
 import transformers
 from peft import LoraConfig, get_peft_model
 
+from tests.trainkit.fused.models import EVERY_LINEAR, kept_bytes
 from trainkit.fused.decoder import fused_layer, pack
 from trainkit.fused.layer import LEVELS, FusedLayer
 from trainkit.fused.pointwise import EAGER
@@ -31,7 +32,6 @@ SHAPE = {
     "vocab_size": 64,
 }
 MODELS = {"Llama-3-8B": ("Llama", 14336), "Qwen3-8B": ("Qwen3", 12288)}
-LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 TWICE = {
     0: "nothing but norms and activations",
     1: "gate and up too",
@@ -91,7 +91,7 @@ def _model(kind: str, inner_size: int, adapters_in_fp32: bool) -> Any:
     causal = getattr(hf, f"{kind}ForCausalLM")(config).to(torch.bfloat16)
     with no_peft_warnings():
         return get_peft_model(
-            causal, LoraConfig(r=16, target_modules=LINEAR), autocast_adapter_dtype=adapters_in_fp32
+            causal, LoraConfig(r=16, target_modules=EVERY_LINEAR), autocast_adapter_dtype=adapters_in_fp32
         ).train()
 
 
@@ -100,19 +100,9 @@ def _layer(model: Any) -> Any:
 
 
 def _kept(model: Any, run: Callable[[torch.Tensor, Any], Any], own: list[torch.Tensor] | None = None) -> float:
-    weights = {w.untyped_storage().data_ptr() for w in [*model.parameters(), *model.buffers(), *(own or [])]}
     x_TD = torch.randn(TOKENS, SHAPE["hidden_size"]).to(torch.bfloat16).requires_grad_()
     turn = model.get_base_model().model.rotary_emb(x_TD[None], position_ids=torch.arange(TOKENS)[None])
-    found: dict[int, torch.Tensor] = {}
-
-    def count(tensor: torch.Tensor) -> torch.Tensor:
-        if tensor.untyped_storage().data_ptr() not in weights:
-            found[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        run(x_TD, turn)
-    return sum(tensor.untyped_storage().nbytes() for tensor in found.values()) / TOKENS
+    return kept_bytes(lambda: run(x_TD, turn), [*model.parameters(), *model.buffers(), *(own or [])]) / TOKENS
 
 
 if __name__ == "__main__":
