@@ -8,8 +8,8 @@ from pathlib import Path
 import orjson
 import pyarrow.parquet as pq
 
-from dataforge import shards
-from dataforge.build import digest
+from dataforge import shard_writer, shards
+from dataforge.publish import digest
 from dataforge.shards import Manifest, ShardEntry, Window
 
 
@@ -56,7 +56,7 @@ def _shard(entry: ShardEntry, windows: list[Window], capacity: int) -> Iterator[
     )
     if counted != (entry.windows, entry.documents, entry.tokens, entry.trained_tokens):
         yield f"{entry.file}: the manifest's counts are not those of the shard"
-    if shards.columns_sha256(windows) != entry.columns_sha256:
+    if shard_writer.columns_sha256(shard_writer.Windows.of(windows)) != entry.columns_sha256:
         yield f"{entry.file}: the manifest's hash of the columns is not that of the shard"
     for number, window in enumerate(windows):
         if not int(window.seq_lengths.sum()) == len(window.input_ids) == len(window.assistant_masks) <= capacity:

@@ -31,11 +31,14 @@ def _build_faults(folder: Path) -> list[str]:
 
 
 def _check_recipe(path: Path) -> list[str]:
-    from dataforge import config, line, recipe
+    from dataforge import config, recipe
+    from dataforge.line import Line
     from trainkit.config import stages
 
     document = config.load(path)
-    line.plan(recipe.read(document))
+    line = Line(recipe.read(document))
+    for part in (line.format, line.steps):
+        del part
     if "train" in document.data:
         stages(document)
     return []
