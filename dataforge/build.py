@@ -45,13 +45,18 @@ class Options:
 class Outcome:
     """What a build command has to report."""
 
-    folder: str
+    url: str
     manifest: Manifest
     reused: bool
     made: int = 0
     """Stages' tasks that were done now."""
     found: int = 0
     """Those that an earlier build had done."""
+
+    @property
+    def folder(self) -> Path:
+        """Where a build on this machine is."""
+        return Path(self.url)
 
 
 def build(
@@ -69,26 +74,28 @@ def build(
     options = options or Options()
     read = recipe.read(document)
     folder = at(out or Path("builds") / read.data.name)
+    if isinstance(folder, LocalFolder) and folder.path.exists() and not folder.path.is_dir():
+        raise BuildError(f"{folder.url}: is a file, and a build needs a folder of this name; move it away")
+    work = at(f"{folder.url}/{WORK}")
+    site, files = Site(read, work.url), Files(work)
+    scans = {spec.name: files.scan(spec.path) for spec in read.sources}
+    step_files = {spec.name: files.sha256(spec.path) for spec in read.every_step if spec.path is not None}
+    inputs = {name: scan.sha256 for name, scan in scans.items()}
+    # A source's name holds no blank, so the two kinds do not meet.
+    inputs |= {f"step {name}": sha256 for name, sha256 in step_files.items()}
     with ExitStack() as stack:
-        stack.enter_context(_alone(folder))
-        work = at(f"{folder.url}/{WORK}")
-        site, files = Site(read, work.url), Files(work)
-        scans = {spec.name: files.scan(spec.path) for spec in read.sources}
-        step_files = {spec.name: files.sha256(spec.path) for spec in read.every_step if spec.path is not None}
-        inputs = {name: scan.sha256 for name, scan in scans.items()}
-        # A source's name holds no blank, so the two kinds do not meet.
-        inputs |= {f"step {name}": sha256 for name, sha256 in step_files.items()}
+        # Workers load what they need while this process does the same.
         engine = stack.enter_context(engines.opened(options.engine, site, _workers(options, scans)))
-        key = _key(site, inputs)
+        notes, key = site.line.ready().notes, _key(site, inputs)
+        stack.enter_context(_alone(folder))
         standing = _standing(folder)
         if standing is not None and standing.key == key and _whole(folder, standing, files, say):
             files.save()
             return Outcome(folder.url, standing, reused=True)
         if standing is not None and standing.key != key:
             say(f"{folder.url}: is built anew, as {' and '.join(_changes(standing, site, inputs))} changed")
-        for note in site.line.format.notes:
+        for note in notes:
             say(f"note: {note}")
-        site.line.steps  # noqa: B018
         schedule, counts = Schedule(site, scans), [0, 0]
         made = schedule.run(_asking(engine, counts, progress), step_files)
         counted = publish.noted(made)
@@ -127,8 +134,6 @@ def _alone(folder: Folder) -> Iterator[None]:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    if folder.exists() and not folder.is_dir():
-        raise BuildError(f"{folder}: is a file, and a build needs a folder of this name; move it away")
     (folder / WORK).mkdir(parents=True, exist_ok=True)
     with (folder / WORK / "lock").open("a+") as file:
         try:

@@ -94,9 +94,16 @@ class Line:
         except TemplateError as error:
             raise document.error(("chat",), str(error)) from None
 
+    def ready(self) -> ChatFormat:
+        """Have everything at hand before the first record comes; raises what is wrong with it, and returns the format.
+
+        Steps that read something raise `ConfigError`.
+        """
+        format_, _ = self.format, self._steps
+        return format_
+
     @cached_property
-    def steps(self) -> dict[str, components.Step]:
-        """The steps that look at one record at a time, with what they read. Raises `ConfigError` where it is wrong."""
+    def _steps(self) -> dict[str, components.Step]:
         found = self.recipe.every_step
         return {spec.name: self._start(spec) for spec in found if not components.gathers(spec.use)}
 
@@ -113,9 +120,9 @@ class Line:
     def check_steps(self, noted: Mapping[str, Mapping[str, int]]) -> None:
         """Raise `ConfigError` where what a step reads does not belong to the records."""
         for spec in self.recipe.every_step:
-            if spec.name in self.steps:
+            if spec.name in self._steps:
                 try:
-                    self.steps[spec.name].check(noted.get(spec.name, {}))
+                    self._steps[spec.name].check(noted.get(spec.name, {}))
                 except InputError as error:
                     raise self.recipe.document.error((*spec.at, "path"), str(error)) from None
 
@@ -138,12 +145,12 @@ class Line:
         """Records through the steps of a segment; the last one ends with weighing them."""
         segments = self.recipe.segments
         for spec in segments[number].steps:
-            chats = tally.station(spec.name, _step(chats, self.steps[spec.name], spec.source))
+            chats = tally.station(spec.name, _step(chats, self._steps[spec.name], spec.source))
         if number == len(segments) - 1:
             chats = tally.station("weigh", (self._weigh(chat) for chat in chats))
         yield from chats
         for spec in segments[number].steps:
-            tally.noted[spec.name] = dict(self.steps[spec.name].noted())
+            tally.noted[spec.name] = dict(self._steps[spec.name].noted())
 
     def encode(self, chats: Iterable[Chat], tally: Tally) -> Iterator[Encoded]:
         """Records as certified rows."""

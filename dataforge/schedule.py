@@ -13,21 +13,12 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from dataforge import gathers
+from dataforge.gather_tasks import DecideTask, LinkTask, OrderTask
 from dataforge.readers import Part, Scan
 from dataforge.recipe import SourceSpec, StepSpec
 from dataforge.shards import SPLITS, Split
 from dataforge.stages import Facts, Ingredients, key_of
-from dataforge.tasks import (
-    Decided,
-    DecideTask,
-    LinkTask,
-    OrderTask,
-    PartTask,
-    RecordsTask,
-    ShardTask,
-    Site,
-    Task,
-)
+from dataforge.tasks import Decided, PartTask, RecordsTask, ShardTask, Site, Task
 
 PARTS_PER_FILE = 8
 """How many parts' records stand in one Parquet file."""

@@ -117,7 +117,7 @@ class PartTask:
             if following is None:
                 raise RuntimeError("a segment without rows ends at a step that gathers")
             if following.source in (None, self.part.source):
-                outputs.append(("thin.parquet", _parquet(site.line.gather(following).thin(kept))))
+                outputs.append(("thin.parquet", parquet_bytes(site.line.gather(following).thin(kept))))
         facts = {"stations": tally.stations, "noted": tally.noted, "records": len(kept)}
         return kept, site.work.keep(self.records, outputs, facts)
 
@@ -153,99 +153,6 @@ def _rows(site: Site, key: str, chats: Sequence[Chat]) -> Facts:
             sizes[split] = {"tokens": int(ordered.lengths.sum()), "rows": len(ordered.ids)}
     facts = {"stations": tally.stations, "turns": tally.turns(found), "sizes": sizes}
     return site.work.keep(key, outputs, facts)
-
-
-@dataclass(frozen=True)
-class LinkTask:
-    """One cut of a gather's thin tables."""
-
-    step: int
-    """The gather's number among the segments: it stands before this one."""
-    thin: tuple[tuple[int, str], ...]
-    """Each part's number, with the key of its records."""
-    cut: int
-    cuts: int
-    key: str
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The links."""
-        return (self.key,)
-
-    def run(self, site: Site) -> list[Facts]:
-        """Find what belongs together."""
-        work, spec = site.work, site.recipe.segments[self.step].after
-        facts = work.sound(self.key)
-        if facts is not None or spec is None:
-            return [{**(facts or {}), "made": False}]
-        names = [work.name(key, "thin.parquet") for _, key in self.thin]
-        with gathers.tables(work.folder, names) as paths, gathers.scratch() as folder:
-            parts = [(part, path) for (part, _), path in zip(self.thin, paths, strict=True)]
-            gathers.links(site.line.gather(spec), parts, self.cut, self.cuts, folder / "links.parquet")
-            content = (folder / "links.parquet").read_bytes()
-        return [{**work.keep(self.key, [("links.parquet", content)], {}), "made": True}]
-
-
-@dataclass(frozen=True)
-class DecideTask:
-    """What a gather makes of all its links."""
-
-    step: int
-    thin: tuple[tuple[int, str], ...]
-    links: tuple[str, ...]
-    key: str
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The decisions."""
-        return (self.key,)
-
-    def run(self, site: Site) -> list[Facts]:
-        """Decide on every record, and say where the decisions on each part are, with a hash of them."""
-        work, spec = site.work, site.recipe.segments[self.step].after
-        facts = work.sound(self.key)
-        if facts is not None or spec is None:
-            return [{**(facts or {}), "made": False}]
-        names = [*(work.name(key, "thin.parquet") for _, key in self.thin)]
-        linked = [work.name(key, "links.parquet") for key in self.links]
-        with (
-            gathers.tables(work.folder, names) as paths,
-            gathers.tables(work.folder, linked) as link_paths,
-            gathers.scratch() as folder,
-        ):
-            parts = [(part, path) for (part, _), path in zip(self.thin, paths, strict=True)]
-            gathers.decide(site.line.gather(spec), parts, link_paths, folder / "decided.parquet")
-            ranges = gathers.ranges(folder / "decided.parquet")
-            content = (folder / "decided.parquet").read_bytes()
-        return [{**work.keep(self.key, [("decided.parquet", content)], {"ranges": ranges}), "made": True}]
-
-
-@dataclass(frozen=True)
-class OrderTask:
-    """Which rows of each part go into which shard."""
-
-    split: Split
-    thin: tuple[tuple[int, str], ...]
-    cut: int
-    cuts: int
-    key: str
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The order."""
-        return (self.key,)
-
-    def run(self, site: Site) -> list[Facts]:
-        """Put the rows of one cut of the draws in order, and say which shards they fall into."""
-        work = site.work
-        facts = work.sound(self.key)
-        if facts is not None:
-            return [{**facts, "made": False}]
-        names = [work.name(key, f"{self.split}-thin.parquet") for _, key in self.thin]
-        with gathers.tables(work.folder, names) as paths:
-            parts = [(part, path) for (part, _), path in zip(self.thin, paths, strict=True)]
-            slices = gathers.shards_of_rows(parts, self.cut, self.cuts)
-        return [{**work.keep(self.key, [("slices.parquet", _parquet(slices))], {}), "made": True}]
 
 
 @dataclass(frozen=True)
@@ -305,7 +212,7 @@ class RecordsTask:
             for split, tables in found.items():
                 tables.append(table.filter(pa.array(kept == KEPT_FOR[split])))
         tables_of = {split: pa.concat_tables(tables) for split, tables in found.items()}
-        outputs = [(f"{split}.parquet", _parquet(table)) for split, table in tables_of.items() if table.num_rows]
+        outputs = [(f"{split}.parquet", parquet_bytes(table)) for split, table in tables_of.items() if table.num_rows]
         facts = {"records": {split: table.num_rows for split, table in tables_of.items()}}
         return [{**site.work.keep(self.key, outputs, facts), "made": True}]
 
@@ -338,7 +245,8 @@ def _read_arrow(work: Work, key: str) -> pa.Table:
     return pa.ipc.open_stream(work.read(key, "records.arrow")).read_all()
 
 
-def _parquet(table: pa.Table) -> bytes:
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as a Parquet file."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     content: bytes = sink.getvalue().to_pybytes()

@@ -119,7 +119,7 @@ def _build(document: "Document", say: Callable[[str], None]) -> "tuple[Build, bo
     outcome = build(document, None, say)
     if outcome.reused:
         say(f"{outcome.folder}: nothing has changed")
-        return shards.open_build(Path(outcome.folder)), True
+        return shards.open_build(outcome.folder), True
     say(f"{outcome.folder}: built")
     say("\n".join(report.summary(outcome.manifest)))
-    return shards.open_build(Path(outcome.folder)), False
+    return shards.open_build(outcome.folder), False

@@ -70,18 +70,18 @@ def command(
     )
     manifest = outcome.manifest
     if as_json:
-        facts = {"folder": outcome.folder, "reused": outcome.reused, **manifest.model_dump(mode="json")}
+        facts = {"folder": outcome.url, "reused": outcome.reused, **manifest.model_dump(mode="json")}
         click.echo(json.dumps(facts, ensure_ascii=False))
         return
     if outcome.reused:
-        click.echo(f"{outcome.folder}: nothing has changed, the build that stands is re-used")
+        click.echo(f"{outcome.url}: nothing has changed, the build that stands is re-used")
     else:
         cached = f", {outcome.found} of {outcome.found + outcome.made} tasks found done" if outcome.found else ""
-        click.echo(f"{outcome.folder}: built in {time.monotonic() - start:.1f} s{cached}")
+        click.echo(f"{outcome.url}: built in {time.monotonic() - start:.1f} s{cached}")
     for text in report.summary(manifest):
         click.echo(text)
     if any(stage.rejected for stage in manifest.funnel):
-        click.echo(f"  see   {outcome.folder}/rejects.jsonl for each rejected record")
+        click.echo(f"  see   {outcome.url}/rejects.jsonl for each rejected record")
     click.echo(f"  digest {manifest.digest}")
 
 

@@ -36,9 +36,7 @@ def _check_recipe(path: Path) -> list[str]:
     from trainkit.config import stages
 
     document = config.load(path)
-    line = Line(recipe.read(document))
-    for part in (line.format, line.steps):
-        del part
+    Line(recipe.read(document)).ready()
     if "train" in document.data:
         stages(document)
     return []

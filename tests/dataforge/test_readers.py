@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataforge.errors import InputError
 from dataforge import readers
+from dataforge.errors import InputError
 from dataforge.records import Reject, Row
 
 
