@@ -20,6 +20,9 @@ class LinkTask:
     cuts: int
     key: str
 
+    def __str__(self) -> str:
+        return f"what belongs together among the records of {len(self.thin)} parts"
+
     @property
     def keys(self) -> tuple[str, ...]:
         """The links."""
@@ -47,6 +50,9 @@ class DecideTask:
     thin: tuple[tuple[int, str], ...]
     links: tuple[str, ...]
     key: str
+
+    def __str__(self) -> str:
+        return f"what is decided on the records of {len(self.thin)} parts"
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -82,6 +88,9 @@ class OrderTask:
     cut: int
     cuts: int
     key: str
+
+    def __str__(self) -> str:
+        return f"the order of the rows of {self.split}"
 
     @property
     def keys(self) -> tuple[str, ...]:
