@@ -1,17 +1,15 @@
 """The files a build reads, cut into parts: what was seen before at the same size and time is not read again."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from dataforge import readers
 from dataforge.folders import Folder
 from dataforge.readers import Scan, Span
 from dataforge.shards import sha256_of
+from dataforge.stages import read_note, write_note
 
 _FILE = "files.json"
 _SETTLED_NS = 2_000_000_000
@@ -22,7 +20,7 @@ class Files:
     """What is known of files, kept in a build's `.work` folder to save time only."""
 
     def __init__(self, work: Folder) -> None:
-        self._work, self._known = work, _load(work)
+        self._work, self._known = work, read_note(work, _FILE) or {}
         self._changed = False
 
     def scan(self, path: Path) -> Scan:
@@ -45,7 +43,7 @@ class Files:
     def save(self) -> None:
         """Keep what was learned."""
         if self._changed:
-            self._work.write(_FILE, orjson.dumps(self._known))
+            write_note(self._work, _FILE, self._known)
 
     def _recall(self, path: Path, what: str) -> Any:
         known, state = self._known.get(f"{what} {path.resolve()}"), path.stat()
@@ -61,11 +59,3 @@ class Files:
             "found": found,
         }
         self._changed = True
-
-
-def _load(work: Folder) -> dict[str, Any]:
-    try:
-        known = orjson.loads(work.read(_FILE))
-    except (FileNotFoundError, orjson.JSONDecodeError):
-        return {}
-    return dict(known) if isinstance(known, Mapping) else {}
