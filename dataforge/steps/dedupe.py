@@ -30,6 +30,7 @@ from dataforge.sketch import KEY_BYTES, VALUES, bands, equal_values, per_mille, 
 from dataforge.text import normalised
 
 _TURNS = ("user", "assistant", "tool")
+_FEW = 16  # records with a common key of which all pairs are compared
 
 _LINKS = pa.schema([("first", pa.int64()), ("second", pa.int64()), ("exact", pa.int8())])
 _DECISIONS = pa.schema(
@@ -188,10 +189,10 @@ def _hash(text: str) -> tuple[int, int]:
 def _candidates(connection: duckdb.DuckDBPyConnection, near: float, cut: int, cuts: int) -> None:
     """Make a table `candidates` of the pairs of records worth comparing.
 
-    Records with a common key are put in the order of the values after it, where those that are most alike are
-    neighbours; each is a candidate with the two before it, and with the first record of them all, which is often what
-    the others were made from. All pairs would be the square of their number. Records with the same text stand side by
-    side there, and only the first of them is compared on.
+    Of up to 16 records with a common key each is compared with each. All pairs of many would be the square of their
+    number: they are put in the order of the values after the key, where those that are most alike are neighbours, and
+    each is compared with the two before it and with the first record of them all, which the others often come from.
+    Records with the same text are neighbours there, and only the first of them is compared on.
     """
     rows, keys = bands(near)
     bounds = [bytes(divmod(number * 65536 // cuts, 256)) for number in (cut, cut + 1) if number < cuts]
@@ -208,10 +209,15 @@ def _candidates(connection: duckdb.DuckDBPyConnection, near: float, cut: int, cu
                 SELECT record, exact_low, exact_high, sketch[{start + 1}:{start + rows}] AS key,
                     sketch[{after + 1}:{after + KEY_BYTES}] AS after
                 FROM ({_RECORDS}) WHERE sketch IS NOT NULL AND {inside}
+            ), shared AS (
+                SELECT key FROM keyed GROUP BY key HAVING count(*) > 1
             ), neighbours AS (
                 SELECT record, exact_low, lag(exact_low) OVER beside AS exact_before,
-                    unnest([lag(record) OVER beside, lag(record, 2) OVER beside, min(record) OVER together]) AS other
-                FROM keyed WINDOW together AS (PARTITION BY key),
+                    unnest(CASE WHEN count(*) OVER together <= {_FEW}
+                        THEN list(record) OVER (beside ROWS BETWEEN {_FEW} PRECEDING AND 1 PRECEDING)
+                        ELSE [lag(record) OVER beside, lag(record, 2) OVER beside, min(record) OVER together]
+                    END) AS other
+                FROM keyed SEMI JOIN shared USING (key) WINDOW together AS (PARTITION BY key),
                     beside AS (PARTITION BY key ORDER BY after, exact_low, exact_high, record)
             )
             SELECT least(record, other), greatest(record, other) FROM neighbours
