@@ -82,8 +82,8 @@ class Schedule:
         made.reports = [facts for of_part in reports for facts in of_part]
         sizes = [of_part[-1]["sizes"] for of_part in reports]
         shards, files = self._shards(rows, sizes, ask), self._parquet(records, rows)
-        tasks: list[ShardTask | RecordsTask] = [*shards, *files]
-        packed = [(task.key, facts) for task, (facts,) in zip(tasks, ask("pack", tasks), strict=True)]
+        last_tasks: list[ShardTask | RecordsTask] = [*shards, *files]
+        packed = [(task.key, facts) for task, (facts,) in zip(last_tasks, ask("pack", last_tasks), strict=True)]
         made.shards, made.records = packed[: len(shards)], packed[len(shards) :]
         return made
 
