@@ -147,7 +147,9 @@ class Schedule:
         thin = tuple((at, records[at]) for at in sizes)
         cuts = gathers.cuts(list(sizes.values()))
         common = {f"the records before {spec.name}": thin, f"the settings of {spec.name}": spec.normalised()}
-        links = [self._key(spec.name, f"links {cut + 1} of {cuts}", {**common, "cut": cut}) for cut in range(cuts)]
+        links = [
+            self._key(spec.name, f"links {cut + 1} of {cuts}", {**common, "cut": [cut, cuts]}) for cut in range(cuts)
+        ]
         ask(f"{spec.name}: links", [LinkTask(number, thin, cut, cuts, key) for cut, key in enumerate(links)])
         key = self._key(spec.name, "decisions", {**common, "links": links})
         ((facts,),) = ask(f"{spec.name}: decisions", [DecideTask(number, thin, tuple(links), key)])
@@ -170,7 +172,10 @@ class Schedule:
         if not thin:
             return []
         cuts = gathers.cuts([sum(sizes[at][split]["rows"] for at, _ in thin) * gathers.BYTES_PER_ROW])
-        keys = [self._key("order", f"{split} {cut + 1} of {cuts}", {"rows": thin, "cut": cut}) for cut in range(cuts)]
+        keys = [
+            self._key("order", f"{split} {cut + 1} of {cuts}", {"rows": thin, "cut": [split, cut, cuts]})
+            for cut in range(cuts)
+        ]
         return [OrderTask(split, thin, cut, cuts, key) for cut, key in enumerate(keys)]
 
     def _cut(self, orders: Sequence[OrderTask], rows: Sequence[str]) -> list[ShardTask]:
