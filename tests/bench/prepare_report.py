@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from tests.bench.mask_speed import processor, spread
+from tests.bench.mask_speed import processor
 from tests.bench.prepare_arms import Arm
 from tests.bench.prepare_corpus import BASE, WINDOW, Corpus
 
@@ -112,11 +112,11 @@ def table(found: dict[str, Any]) -> str:
     counted = f"{rounds} rounds, medians (least to greatest)" if rounds > 1 else "1 round"
     head = f"{found['conversations']:,} conversations; {found['cores']} cores, {found['processor']}; {counted}\n\n"
     ratios = [
-        "| the whole command | beside | its time is that of the other's preparation times | of its whole run times |",
+        "| the whole command | beside | its time / the other's preparation | its time / the other's from its start |",
         "|---|---|---|---|",
         *(
-            f"| {ratio['of']} | {ratio['to']} | {spread(ratio['whole_command_to_preparation'])} "
-            f"| {spread(ratio['from_start'])} |"
+            f"| {ratio['of']} | {ratio['to']} | {_figures(ratio['whole_command_to_preparation'], 2)} "
+            f"| {_figures(ratio['from_start'], 2)} |"
             for ratio in found["ratios"]
         ),
     ]
@@ -138,45 +138,48 @@ def table(found: dict[str, Any]) -> str:
 
 def _line(contender: dict[str, Any]) -> str:
     measured = contender["runs"]
-    times = [_times([run[what] for run in measured]) for what in ("seconds", "from_start")]
+    times = [_figures([run[what] for run in measured], 1) for what in ("seconds", "from_start")]
     peak = max(run["peak_mb"] for run in measured)
     cells = [contender["name"], *times, f"{peak:,}" if peak else ""]
-    if "windows" in contender:
-        cells += [f"{contender['windows']:,}", f"{contender['filled']:.2%}"]
-    else:
-        cells += ["", ""]
+    packed = "windows" in contender
+    cells += [f"{contender['windows']:,}", f"{contender['filled']:.2%}"] if packed else ["", ""]
     cells += [f"{contender[key]:,}" if key in contender else "" for key in ("documents", "tokens", "trained_tokens")]
     return f"| {' | '.join(cells)} |"
 
 
-def _times(seconds: Sequence[float]) -> str:
-    median = f"{statistics.median(seconds):.1f}"
-    return median if len(seconds) == 1 else f"{median} ({min(seconds):.1f} to {max(seconds):.1f})"
+def _figures(values: Sequence[float], digits: int) -> str:
+    median = f"{statistics.median(values):.{digits}f}"
+    return median if len(values) == 1 else f"{median} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
 def _agreement(found: dict[str, Any]) -> str:
     """What each contender's documents have in common with forge's, and what they have not."""
     contenders = [contender for contender in found["contenders"] if "same_ids" in contender]
     ours = next(contender for contender in contenders if contender["group"].startswith("forge"))
-    total, answers = found["conversations"], found["answers"]
+    texts = next(contender["tokens"] for contender in found["contenders"] if contender["group"].startswith("raw"))
     rejected = ", ".join(f"{count:,} {reason}" for reason, count in ours["rejected"].items()) or "none"
     lines = [
-        f"The corpus has {total:,} conversations with {answers:,} answers. forge packs {ours['documents']:,} rows "
-        f"of at most {ours['longest']:,} tokens; rejected: {rejected} (`rejects.jsonl` names each).",
+        f"Rendered, the {found['conversations']:,} conversations with {found['answers']:,} answers are {texts:,} "
+        f"tokens. forge packs {ours['documents']:,} rows, the longest of {ours['longest']:,} tokens, and rejects: "
+        f"{rejected}; that is {texts - ours['tokens']:,} tokens fewer, and `rejects.jsonl` names each conversation.\n"
     ]
+    alike: dict[str, list[str]] = {}
     for contender in contenders:
         if contender is not ours:
-            same, alike = contender["same_masks"], contender["same_ids"]
-            line = (
-                f"- {contender['name']}: {contender['documents']:,} documents of at most {contender['longest']:,} tokens; "
-                f"{alike:,} have the ids of a row of forge's, {same:,} of them trained on the same tokens"
-            )
-            if same < contender["same_masks_but_for_ends"]:
-                line += (
-                    f", and {contender['same_masks_but_for_ends']:,} on the same but one more at the end of each answer"
-                )
-            lines.append(f"{line}.")
-    return "\n".join([lines[0], "", *lines[1:]])
+            alike.setdefault(_compared(contender, texts), []).append(contender["name"])
+    return "\n".join(lines + [f"- {'; '.join(names)}: {line}" for line, names in alike.items()])
+
+
+def _compared(contender: dict[str, Any], texts: int) -> str:
+    same, but_for_ends = contender["same_masks"], contender["same_masks_but_for_ends"]
+    line = (
+        f"{contender['documents']:,} documents, the longest of {contender['longest']:,} tokens; "
+        f"{texts - contender['tokens']:,} tokens fewer than the texts have. {contender['same_ids']:,} have the ids of "
+        f"a row of forge's, and in {same:,} of these the same tokens are trained"
+    )
+    if same < but_for_ends:
+        line += f"; in {but_for_ends:,}, the same and one more at the end of each answer"
+    return f"{line}."
 
 
 def _versions(contenders: Sequence[dict[str, Any]]) -> str:
