@@ -106,7 +106,12 @@ def _packed(build: Path) -> Packed:
 
 
 def _times(done: Run, seconds: float, ended: float) -> dict[str, Any]:
-    return {"seconds": seconds, "from_start": ended - done.started, "peak_mb": done.peak_mb(ended)}
+    return {
+        "seconds": seconds,
+        "from_start": ended - done.started,
+        "peak_mb": done.peak_mb(ended),
+        "cores_of_others": done.cores_of_others,
+    }
 
 
 def _script(python: str, name: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import resource
 import shlex
 import subprocess
 import threading
@@ -28,6 +29,8 @@ class Run:
     ended: float
     memory: list[tuple[float, int]]
     """When it was looked at, and bytes."""
+    cores_of_others: float
+    """How many cores all other programs of the machine kept busy meanwhile."""
 
     def peak_mb(self, until: float) -> int:
         """The most memory that was seen by then."""
@@ -41,6 +44,7 @@ def run(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Ru
     """
     os.sync()  # What one run has written is not to be waited for by the next.
     with log.open("w+b") as said, log.with_suffix(".err").open("w+b") as errors:
+        busy, ours = _busy_seconds(), _seconds_of_children()
         started = time.monotonic()
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=said, stderr=errors, env=environment, cwd=log.parent
@@ -51,13 +55,25 @@ def run(command: Sequence[str], environment: Mapping[str, str], log: Path) -> Ru
             ended = time.monotonic()
         finally:
             memory = watch.stop()
+        others = (_busy_seconds() - busy) - (_seconds_of_children() - ours)
         said.seek(0)
         lines = said.read().decode(errors="replace").splitlines()
         if status:
             errors.seek(0)
             told = errors.read().decode(errors="replace")[-4000:]
             raise RuntimeError(f"{shlex.join(command)} ended with status {status}:\n{told}")
-    return Run(json.loads(lines[-1]), started, ended, memory)
+    return Run(json.loads(lines[-1]), started, ended, memory, max(0.0, others / (ended - started)))
+
+
+def _busy_seconds() -> float:
+    """Seconds that all cores together have worked since the machine was started, or were kept from us by its host."""
+    times = psutil.cpu_times()
+    return sum(getattr(times, kind) for kind in ("user", "nice", "system", "irq", "softirq", "steal"))
+
+
+def _seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 class _Watch:

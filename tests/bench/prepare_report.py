@@ -12,6 +12,7 @@ from tests.bench.prepare_corpus import BASE, WINDOW, Corpus
 
 Runs = dict[str, list[dict[str, Any]]]
 """What was measured, by the contender's name."""
+_OF_A_RUN = ("seconds", "from_start", "peak_mb", "cores_of_others")
 
 _NOTE = f"""\
 Written by `python -m tests.bench.prepare CONVERSATIONS.jsonl.gz --envs DIR`: both sides of hh-rlhf's conversations with
@@ -58,7 +59,7 @@ def _contender(arm: Arm, measured: list[dict[str, Any]], reference: list[list[st
         "group": arm.group,
         "settings": arm.settings,
         "versions": first["versions"],
-        "runs": [{key: run[key] for key in ("seconds", "from_start", "peak_mb")} for run in measured],
+        "runs": [{key: run[key] for key in _OF_A_RUN} for run in measured],
         "documents": first["documents"],
         "tokens": first["tokens"],
     }
@@ -110,7 +111,11 @@ def table(found: dict[str, Any]) -> str:
     contenders = found["contenders"]
     rounds = len(contenders[0]["runs"])
     counted = f"{rounds} rounds, medians (least to greatest)" if rounds > 1 else "1 round"
-    head = f"{found['conversations']:,} conversations; {found['cores']} cores, {found['processor']}; {counted}\n\n"
+    others = _figures([run["cores_of_others"] for contender in contenders for run in contender["runs"]], 2)
+    head = (
+        f"{found['conversations']:,} conversations; {found['cores']} cores, {found['processor']}; {counted}; of the "
+        f"cores, other programs kept {others} busy during the runs\n\n"
+    )
     ratios = [
         "| the whole command | beside | its time / the other's preparation | its time / the other's from its start |",
         "|---|---|---|---|",
