@@ -83,10 +83,8 @@ def build(
     inputs = {name: scan.sha256 for name, scan in scans.items()}
     # A source's name holds no blank, so the two kinds do not meet.
     inputs |= {f"step {name}": sha256 for name, sha256 in step_files.items()}
+    notes, key = site.line.ready().notes, _key(site, inputs)
     with ExitStack() as stack:
-        # Workers load what they need while this process does the same.
-        engine = stack.enter_context(engines.opened(options.engine, site, _workers(options, scans)))
-        notes, key = site.line.ready().notes, _key(site, inputs)
         stack.enter_context(_alone(folder))
         standing = _standing(folder)
         if standing is not None and standing.key == key and _whole(folder, standing, files, say):
@@ -96,6 +94,7 @@ def build(
             say(f"{folder.url}: is built anew, as {' and '.join(_changes(standing, site, inputs))} changed")
         for note in notes:
             say(f"note: {note}")
+        engine = stack.enter_context(engines.opened(options.engine, site, _workers(options, scans)))
         schedule, counts = Schedule(site, scans), [0, 0]
         made = schedule.run(_asking(engine, counts, progress), step_files)
         counted = publish.noted(made)
@@ -106,7 +105,7 @@ def build(
         manifest = publish.publish(folder, site, made, key, inputs)
         for entry in manifest.shards:
             if isinstance(folder, LocalFolder):
-                files.sha256(folder.path / entry.file)
+                files.written(folder.path / entry.file, entry.sha256)
         files.save()
         Index(site.work).finish(schedule.why, options.work_limit)
         return Outcome(folder.url, manifest, reused=False, made=counts[0], found=counts[1])

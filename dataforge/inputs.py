@@ -40,6 +40,10 @@ class Files:
             self._remember(path, "sha256", found)
         return str(found)
 
+    def written(self, path: Path, sha256: str) -> None:
+        """Note the hash of a file that was written just now."""
+        self._remember(path, "sha256", sha256)
+
     def save(self) -> None:
         """Keep what was learned."""
         if self._changed:

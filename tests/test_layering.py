@@ -18,6 +18,7 @@ DATAFORGE = [
     "records",
     "seeds",
     "text",
+    "sketch",
     "sources",
     "steps",
     "components",
@@ -61,7 +62,7 @@ DATAFORGE = [
     "cli",
 ]
 SOURCES_MAY_IMPORT = {"config", "records", "text"}
-STEPS_MAY_IMPORT = {"errors", "config", "records", "seeds", "text"}
+STEPS_MAY_IMPORT = {"errors", "config", "records", "seeds", "text", "sketch"}
 TRAINKIT_MAY_IMPORT = {"errors", "config", "seeds", "shards"}
 HEAVY = {"torch", "transformers", "peft", "trainkit"}
 
