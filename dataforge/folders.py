@@ -57,6 +57,9 @@ class Folder(Protocol):
     def scratch(self) -> AbstractContextManager[Path]:
         """A folder of this machine for as long as the context lasts."""
 
+    def holds(self, place: object) -> bool:
+        """Whether a file that an error names lies in it."""
+
 
 def at(place: str | Path) -> Folder:
     """The folder at a path or an fsspec URL.
@@ -141,6 +144,10 @@ class LocalFolder:
         with tempfile.TemporaryDirectory(dir=place) as folder:
             yield Path(folder)
 
+    def holds(self, place: object) -> bool:
+        """Whether a path lies in it."""
+        return isinstance(place, str) and Path(place).absolute().is_relative_to(self.path.absolute())
+
     def sweep(self) -> None:
         """Take away what killed processes left half written; nobody else may write here meanwhile."""
         for pattern in (".*.tmp", "*/.*.tmp"):
@@ -214,6 +221,10 @@ class RemoteFolder:
         """One among this machine's temporary files."""
         with tempfile.TemporaryDirectory(prefix="forge-") as folder:
             yield Path(folder)
+
+    def holds(self, place: object) -> bool:
+        """Whether a URL lies in it; what the client raises of itself names paths behind the URL, or nothing."""
+        return place is None or str(place).startswith((self.url, self.root))
 
 
 @contextmanager

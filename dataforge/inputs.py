@@ -24,21 +24,23 @@ class Files:
         self._changed = False
 
     def scan(self, path: Path) -> Scan:
-        """A file's hash and parts. Raises `InputError` where it holds no records."""
-        found = self._recall(path, "scan")
-        if found is not None:
-            return Scan(found["sha256"], tuple(Span(**span) for span in found["spans"]))
-        scan = readers.scan(path)
-        self._remember(path, "scan", {"sha256": scan.sha256, "spans": [asdict(span) for span in scan.spans]})
-        return scan
+        """A file's hash and parts. Raises `InputError` where it holds no records or cannot be read."""
+        with readers.readable(path):
+            found = self._recall(path, "scan")
+            if found is not None:
+                return Scan(found["sha256"], tuple(Span(**span) for span in found["spans"]))
+            scan = readers.scan(path)
+            self._remember(path, "scan", {"sha256": scan.sha256, "spans": [asdict(span) for span in scan.spans]})
+            return scan
 
     def sha256(self, path: Path) -> str:
-        """A file's hash."""
-        found = self._recall(path, "sha256")
-        if found is None:
-            found = sha256_of(path)
-            self._remember(path, "sha256", found)
-        return str(found)
+        """A file's hash. Raises `InputError` where it cannot be read."""
+        with readers.readable(path):
+            found = self._recall(path, "sha256")
+            if found is None:
+                found = sha256_of(path)
+                self._remember(path, "sha256", found)
+            return str(found)
 
     def written(self, path: Path, sha256: str) -> None:
         """Note the hash of a file that was written just now."""
