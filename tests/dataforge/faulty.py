@@ -98,7 +98,7 @@ class Running:
 
 def said_by(text: str) -> list[str]:
     """The lines that a command said on standard error, but for its progress, of which a slow machine sees more."""
-    return [line for line in text.splitlines() if line and not re.fullmatch(r"[^:]+: \d+ of \d+ parts", line)]
+    return [line for line in text.splitlines() if line and not re.fullmatch(r".+: \d+ of \d+ parts", line)]
 
 
 @contextmanager
@@ -198,5 +198,5 @@ def _listen(fault: Callable[[int], None]) -> None:
 
 def notes(build: Path) -> Notes:
     """The notes of all stages that are finished."""
-    found = {path.name: path.stat() for path in (build / ".work").glob("*/*.done")}
+    found = {path.name: path.stat() for path in (build / ".work").glob("[0-9a-f][0-9a-f]/*.done")}
     return {name: (state.st_ino, state.st_mtime_ns) for name, state in found.items()}

@@ -174,8 +174,9 @@ def test_an_interrupt_stops_a_build_at_once_with_one_line(place: Place, whom: st
         interrupt(running, whom)
         code, said = running.ended()
         assert code == 130
-        (line,) = said
-        assert re.fullmatch("interrupted: 3 of 4 parts of 'read' .* the same command goes on from there", line)
+        assert len(said) == 1, said
+        # What was done last may not have been reported yet.
+        assert re.fullmatch("interrupted: [23] of 4 parts of 'read' .* the same command goes on from there", said[0])
         assert running.children
         assert running.left() == []
     finish(place, place.folder / "b")
@@ -442,7 +443,7 @@ def test_another_chat_template_costs_the_rows_and_what_follows(place: Place, tin
     ]
     said: list[str] = []
     outcome = built(place.recipe, place.whole, *overrides, said=said)
-    assert said == [f"{place.whole}: is built anew, as the recipe and the chat template changed"]
+    assert said == [f"{place.whole}: is built anew, as the chat template changed"]
     assert (outcome.made, outcome.found) == (9, 10)
     assert outcome.manifest.digest == built(place.recipe, place.folder / "b", *overrides).manifest.digest
     back = built(place.recipe, place.whole)
