@@ -133,7 +133,8 @@ def refusals(folder: Folder) -> Iterator[None]:
         if error.errno in _FULL:
             raise BuildError(f"{folder.url}: {reason}; make room and {again}") from None
         raise BuildError(
-            f"{folder.url}: cannot be written ({error.filename}: {reason}); name another folder with --out, or mend it and {again}"
+            f"{folder.url}: cannot be written ({error.filename}: {reason}); name another folder with --out, or mend "
+            f"it and {again}"
         ) from None
     except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
         raise BuildError(f"{folder.url}: {first_line(error)}; make room and {again}") from None
@@ -150,8 +151,8 @@ def _locked(folder: LocalFolder) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise BuildError(
-                f"{folder.url}: another build ({file.read().decode() or 'just begun'}) is writing here; wait for it, or "
-                "name another folder with --out"
+                f"{folder.url}: another build ({file.read().decode() or 'just begun'}) is writing here; wait for it, "
+                "or name another folder with --out"
             ) from None
         with named(lock):
             file.truncate(0)
