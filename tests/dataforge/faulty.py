@@ -67,7 +67,7 @@ def write_chats(path: Path, count: int, seed: int) -> None:
 
 @dataclass
 class Running:
-    """A command in a session of its own."""
+    """A command in a process group of its own."""
 
     process: "subprocess.Popen[str]"
     children: list[psutil.Process] = field(default_factory=list)
@@ -134,7 +134,7 @@ def started(folder: Path, *arguments: str, fault: str | None = None, **environme
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        start_new_session=True,
+        process_group=0,
         # What starts the tests may ignore interrupts, and children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
