@@ -45,7 +45,7 @@ def main() -> None:
         "| corpus | tokens | one call | in calls of 1,024 | ours | ours / one call | ours / in calls |\n"
         "|---|---|---|---|---|---|---|\n"
     )
-    for name, chats in (("numbered", list(_numbered(corpus))), ("as it is", list(_repeated(corpus)))):
+    for name, chats in (("numbered", list(numbered(corpus))), ("as it is", list(_repeated(corpus)))):
         table += _measure(name, chats, format_) + "\n"
     print(table)
     if arguments.out:
@@ -106,7 +106,8 @@ def _messages(text: str) -> Iterator[Message]:
             yield Message("assistant", answered[0])
 
 
-def _numbered(corpus: list[list[Message]]) -> Iterator[Chat]:
+def numbered(corpus: list[list[Message]]) -> Iterator[Chat]:
+    """Conversations of a corpus with a running number in every message."""
     for number, messages in enumerate(itertools.islice(itertools.cycle(corpus), CONVERSATIONS)):
         said = (Message(each.role, f"{each.content} {number}-{place}") for place, each in enumerate(messages))
         yield Chat(f"{number:032x}", Origin("hh", "hh", number, number + 1), tuple(said))
