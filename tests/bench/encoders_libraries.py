@@ -137,14 +137,6 @@ def tuetoken(path: Path) -> Library:
     return encoder.encode_ordinary_to_buffer, lambda found: (found["data"].view(np.int32), np.diff(found["offsets"]))
 
 
-def budtiktok(path: Path) -> Library:
-    """An object for each text."""
-    from budtiktok import Tokenizer
-
-    encoder = Tokenizer.from_file(str(path))
-    return lambda texts: encoder.encode_batch(texts, add_special_tokens=False), of_encodings
-
-
 _GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 """What a `ByteLevel` pre-tokenizer of HF cuts at."""
 
@@ -199,6 +191,5 @@ LIBRARIES: dict[str, Callable[[Path], Library]] = {
     "splintr-rs": splintr,
     "tuetoken": tuetoken,
     "tiktoken": tiktoken,
-    "budtiktok": budtiktok,
 }
 """By the name of its package."""

@@ -11,7 +11,7 @@ HERE = Path(__file__).resolve().parent
 _PACKAGES = (
     *("fastokens==0.3.5", "snaptokens==0.2.6", "basetenkenizer==0.2.8", "gigatoken==0.10.0", "kitoken==0.11.1"),
     *("tokie==0.1.4", "iree-tokenizer==0.3.0", "morpheme==0.5.0", "splintr-rs==0.22.0", "tuetoken==0.1.3"),
-    *("tiktoken==0.14.0", "budtiktok==0.1.0", "tokenizers", "numpy", "regex"),
+    *("tiktoken==0.14.0", "tokenizers", "numpy", "regex"),
 )
 
 

@@ -77,11 +77,13 @@ def _sizes(texts: dict[str, int]) -> str:
 def _exact(exact: dict[str, Any]) -> str:
     lines = [f"| library | {' | '.join(exact)} |", "|---" * (len(exact) + 1) + "|"]
     for library in next(iter(exact.values())):
-        lines.append(f"| {library} | {' | '.join(_cell(found[library]) for found in exact.values())} |")
+        lines.append(f"| {library} | {' | '.join(_cell(found.get(library)) for found in exact.values())} |")
     return "\n".join(lines)
 
 
-def _cell(found: dict[str, Any]) -> str:
+def _cell(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return ""
     if found.get("refused"):
         return "-"
     differing = sum(corpus["differing"] for corpus in found["corpora"].values())
