@@ -32,6 +32,7 @@ DATAFORGE = [
     "answers",
     "render",
     "laws",
+    "flat_ids",
     "text_ids",
     "headers",
     "tokenize",
