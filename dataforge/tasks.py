@@ -35,6 +35,10 @@ class Site:
     recipe: Recipe
     url: str
 
+    def __reduce__(self) -> "tuple[type[Site], tuple[Recipe, str]]":
+        """Another process loads for itself what it needs."""
+        return Site, (self.recipe, self.url)
+
     @cached_property
     def line(self) -> Line:
         """The stations of the recipe."""
