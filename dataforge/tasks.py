@@ -35,8 +35,8 @@ class Site:
     recipe: Recipe
     url: str
 
-    def __reduce__(self) -> "tuple[type[Site], tuple[Recipe, str]]":
-        """Another process loads for itself what it needs."""
+    def __reduce__(self) -> tuple[type["Site"], tuple[Recipe, str]]:
+        """Another process loads for itself what this one has loaded."""
         return Site, (self.recipe, self.url)
 
     @cached_property
@@ -51,7 +51,7 @@ class Site:
 
 
 class Task(Protocol):
-    """Something to do once."""
+    """Something to do once. As a text it is what a user knows it by."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -83,6 +83,10 @@ class PartTask:
     before: str | None = None
     """The key of its records as they enter the segment; None at the head of the line."""
     decided: Decided | None = None
+
+    def __str__(self) -> str:
+        span = self.part.span
+        return f"records {span.ordinal + 1} to {span.ordinal + span.records} of {self.part.path}"
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -169,6 +173,9 @@ class ShardTask:
     """Of each part with rows for it, their key and where they begin and end."""
     key: str
 
+    def __str__(self) -> str:
+        return f"shard {self.number} of {self.split}"
+
     @property
     def keys(self) -> tuple[str, ...]:
         """The shard."""
@@ -197,6 +204,9 @@ class RecordsTask:
     parts: tuple[tuple[str, str], ...]
     """The keys of each part's records and rows."""
     key: str
+
+    def __str__(self) -> str:
+        return f"the records of {len(self.parts)} parts as Parquet"
 
     @property
     def keys(self) -> tuple[str, ...]:
