@@ -133,7 +133,8 @@ def refusals(folder: Folder) -> Iterator[None]:
         if error.errno in _FULL:
             raise BuildError(f"{folder.url}: {reason}; make room and {again}") from None
         raise BuildError(
-            f"{folder.url}: cannot be written ({error.filename}: {reason}); name another folder with --out, or mend it and {again}"
+            f"{folder.url}: cannot be written ({error.filename}: {reason}); name another folder with --out, or mend "
+            f"it and {again}"
         ) from None
     except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
         raise BuildError(f"{folder.url}: {first_line(error)}; make room and {again}") from None

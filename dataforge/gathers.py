@@ -30,17 +30,25 @@ BYTES_PER_CUT = 2**32
 """Thin tables that are larger are cut by the hash of their keys."""
 
 
+@contextmanager
+def connection(scratch: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database of its own, with a folder for what does not fit into its memory: `scratch`, or a passing one."""
+    with tempfile.TemporaryDirectory(prefix="forge-") as passing:
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": MEMORY,
+            "temp_directory": str(scratch or passing),
+            "preserve_insertion_order": "false",
+        }
+        with duckdb.connect(":memory:", config=settings) as opened:
+            yield opened
+
+
 def asked(scratch: Path, ask: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-    """What is asked of a database of its own, with a folder for what does not fit into its memory.
+    """What is asked of a database of its own.
 
     A query does not hear an interrupt from the keyboard, so it runs in a thread, and whoever waits for it tells it.
     """
-    settings: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": MEMORY,
-        "temp_directory": str(scratch),
-        "preserve_insertion_order": "false",
-    }
-    with duckdb.connect(":memory:", config=settings) as opened, ThreadPoolExecutor(1) as thread:
+    with connection(scratch) as opened, ThreadPoolExecutor(1) as thread:
         try:
             return thread.submit(ask, opened).result()
         except KeyboardInterrupt:
