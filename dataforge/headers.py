@@ -6,12 +6,14 @@ left to right and the header's ids stand at the answer, it begins with the promp
 twice. Headers are told apart from other text by their number: it must be that of the answers.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from dataforge.flat_ids import FlatIds
 from dataforge.render import Rendering
 from dataforge.text_ids import Ids, TextEncoder
 
@@ -40,12 +42,13 @@ class Proven:
 
 
 def encode(batch: Sequence[Rendering], encoder: TextEncoder) -> Batch:
-    """Encode the conversations of a batch that have the commonest header."""
-    header = _special_start(batch, encoder)
-    if header is None:
+    """Encode the conversations of a batch that have the commonest header; what neighbours share, only once."""
+    special = _special_start(batch, encoder)
+    if special is None:
         return Batch([], np.empty(0, np.int32), np.empty(0, np.int64), [], 0)
+    header, token = special
     numbers = [number for number, rendering in enumerate(batch) if rendering.header == header]
-    ids, lengths = encoder.flat([batch[number].text for number in numbers])
+    ids, lengths = _shared_once([batch[number].text for number in numbers], token, encoder)
     stop = encoder.whole(batch[numbers[0]].turns[0].through)[-1]
     return Batch(numbers, ids, lengths, encoder.whole(header), stop)
 
@@ -73,11 +76,38 @@ def certify(batch: Sequence[Rendering], encoded: Batch) -> list[Proven | None]:
     return found
 
 
-def _special_start(batch: Sequence[Rendering], encoder: TextEncoder) -> str | None:
-    """The header of the batch's first conversation that has one, if it begins with a special token."""
+def _shared_once(texts: Sequence[str], token: str, encoder: TextEncoder) -> FlatIds:
+    """The ids of texts, each cut where it parts from the one beside it, so that what both begin with is encoded once.
+
+    Pairs of answers to one prompt stand side by side, and a system prompt stands in all. Texts are cut only where a
+    special token begins, so that the parts are encoded as they are in the whole.
+    """
+    shared = [0, *(_shared(one, other, token) for one, other in itertools.pairwise(texts)), 0]
+    cuts = [max(shared[number : number + 2]) for number in range(len(texts))]
+    starts = {text[:cut]: 0 for text, cut in zip(texts, cuts, strict=True)}
+    starts = {start: number for number, start in enumerate(starts)}
+    ids, lengths = encoder.flat([*starts, *(text[cut:] for text, cut in zip(texts, cuts, strict=True))])
+    first = np.array([starts[text[:cut]] for text, cut in zip(texts, cuts, strict=True)], dtype=np.int64)
+    parts = np.stack((first, np.arange(len(starts), len(lengths))), axis=1).ravel()
+    edges, taken = np.cumsum(lengths) - lengths, lengths[parts]
+    tokens = np.repeat(edges[parts] - (np.cumsum(taken) - taken), taken) + np.arange(taken.sum())
+    return ids[tokens], taken.reshape(-1, 2).sum(axis=1)
+
+
+def _shared(one: str, other: str, token: str) -> int:
+    """How much two texts have in common at their head, up to where a special token begins."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if one[low:middle] == other[low:middle] else (low, middle - 1)
+    return max(one.rfind(token, 0, low), 0)
+
+
+def _special_start(batch: Sequence[Rendering], encoder: TextEncoder) -> tuple[str, str] | None:
+    """The header of the batch's first conversation that has one, and the special token that it begins with."""
     header = next((rendering.header for rendering in batch if rendering.header), None)
     if header is None or not encoder.tokenizer.isolates:
         return None
     first = encoder.whole(header)[0]
     token = next((text for text, number in encoder.tokenizer.control_tokens.items() if number == first), None)
-    return header if token is not None and header.startswith(token) else None
+    return (header, token) if token is not None and header.startswith(token) else None
