@@ -1,12 +1,17 @@
 """Components are modules: a file in a growing folder is a component, and its name is the file's name.
 
 A source module holds `Settings` (what a recipe may say to it) and `convert(row, settings) -> Chat | Reject`; a step
-module `Settings` and `start(name, settings) -> Step`. What a step's settings have as `path` is a file that it reads.
+module `Settings` and `start(name, settings) -> Step`, or a class `Gather` and `start(name, settings) -> Gather` where
+the step needs to see more than one record at a time. What a step's settings have as `path` is a file that it reads.
 """
 
 import importlib
 import pkgutil
-from typing import Literal, Protocol, cast, get_args
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol, cast, get_args
+
+import duckdb
+import pyarrow as pa
 
 from dataforge import config
 from dataforge.records import Chat, Reject, Row
@@ -26,12 +31,15 @@ class Source(Protocol):
 
 
 class Step(Protocol):
-    """A step at work on the records of one build, which come one at a time."""
+    """A step at work on records that come one at a time."""
 
     def take(self, chat: Chat) -> Chat | Reject:
         """What becomes of a record."""
 
-    def finish(self) -> None:
+    def noted(self) -> Mapping[str, int]:
+        """What was counted since it was last asked; the counts of all processes are added up."""
+
+    def check(self, noted: Mapping[str, int]) -> None:
         """Called once all records have come; raises `InputError` where what the step reads does not belong to them."""
 
 
@@ -43,6 +51,42 @@ class StepModule(Protocol):
 
     def start(self, name: str, settings: config.Settings) -> Step:
         """Read what the step needs; its rejects carry `name`. Raises `InputError` where a file does not serve."""
+
+
+class Gather(Protocol):
+    """A step that needs to see more than one record at a time, through thin tables.
+
+    All that it makes of them is integers and ids in a settled order, so that it does not depend on how the records
+    were cut into parts, nor on threads.
+    """
+
+    def thin(self, chats: Sequence[Chat]) -> pa.Table:
+        """What is needed of the records of one part: a column `position` int32, their number in it, and others."""
+
+    def link(self, connection: duckdb.DuckDBPyConnection, cut: int, cuts: int) -> pa.Table | pa.RecordBatchReader:
+        """What belongs together, of the keys whose hash falls into one of so many cuts.
+
+        Sees the view `thin`: the thin tables of all parts with a column `part` int32, their order.
+        """
+
+    def decide(self, connection: duckdb.DuckDBPyConnection) -> pa.Table | pa.RecordBatchReader:
+        """A line for each record that does not simply pass: `part`, `position` and more, sorted by both.
+
+        Sees the views `thin` and `links`, the links of all cuts.
+        """
+
+    def take(self, chat: Chat, decision: Mapping[str, Any]) -> Chat | Reject:
+        """What becomes of a record that has a line."""
+
+
+class GatherModule(Protocol):
+    """What a module in `steps/` holds whose step needs to see more than one record at a time."""
+
+    Settings: type[config.Settings]
+    """What a recipe may say to it."""
+
+    def start(self, name: str, settings: config.Settings) -> Gather:
+        """The step; its rejects carry `name`."""
 
 
 def names(kind: Kind) -> list[str]:
@@ -59,6 +103,16 @@ def source(name: str) -> Source:
 def step(name: str) -> StepModule:
     """The step of that name, which must be one of `names("steps")`."""
     return cast(StepModule, importlib.import_module(f"dataforge.steps.{name}"))
+
+
+def gathers(name: str) -> bool:
+    """Whether the step of that name needs to see more than one record at a time: its module holds a `Gather`."""
+    return hasattr(importlib.import_module(f"dataforge.steps.{name}"), "Gather")
+
+
+def gather(name: str) -> GatherModule:
+    """The step of that name, for which `gathers` must hold."""
+    return cast(GatherModule, importlib.import_module(f"dataforge.steps.{name}"))
 
 
 def summary(kind: Kind, name: str) -> str:

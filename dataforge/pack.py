@@ -5,32 +5,28 @@ from collections.abc import Sequence
 import numpy as np
 
 from dataforge import seeds
-from dataforge.shards import Window
-from dataforge.tokenize import Row
+from dataforge.row_table import Rows
+from dataforge.shard_writer import Windows
 
-ROWS_PER_SHARD = 65_536
-
-
-def shard_groups(rows: Sequence[Row], seed: int) -> list[list[Row]]:
-    """Rows in an order that depends on the seed and their ids alone, cut into groups of one shard each."""
-    ordered = sorted(rows, key=lambda row: (seeds.draw(seed, "order", row.id, str(row.copy)), row.id, row.copy))
-    return [ordered[start : start + ROWS_PER_SHARD] for start in range(0, len(ordered), ROWS_PER_SHARD)]
+TOKENS_PER_SHARD = 2**24
+TOKENS_PER_ROW = 256
+"""What a row counts at least, so that a shard holds at most 65,536 rows and 16.8 M tokens, whatever their lengths."""
 
 
-def pack(rows: Sequence[Row], window: int, seed: int) -> list[Window]:
+def pack(rows: Rows, window: int, seed: int) -> Windows:
     """Windows of at most `window` tokens; within one, documents keep their order."""
-    windows = []
-    for members in best_fit([len(row.input_ids) for row in rows], window):
-        documents = [rows[member] for member in sorted(members)]
-        windows.append(
-            Window(
-                input_ids=np.concatenate([row.input_ids for row in documents]),
-                assistant_masks=np.concatenate([row.mask for row in documents]),
-                seq_lengths=np.asarray([len(row.input_ids) for row in documents], dtype=np.int32),
-                record_ids=tuple(row.id for row in documents),
-            )
-        )
-    return sorted(windows, key=lambda window: seeds.draw(seed, "window", *window.record_ids))
+    bins = [sorted(members) for members in best_fit(rows.lengths.tolist(), window)]
+    names = [[rows.ids[member] for member in members] for members in bins]
+    order = sorted(range(len(bins)), key=lambda number: seeds.draw(seed, "window", *names[number]))
+    documents = rows.take(np.array([member for number in order for member in bins[number]], dtype=np.intp))
+    per_window = np.array([len(bins[number]) for number in order], dtype=np.int64)
+    return Windows(
+        input_ids=documents.input_ids,
+        assistant_masks=documents.masks,
+        seq_lengths=documents.lengths.astype(np.int32),
+        record_ids=documents.ids,
+        documents=per_window,
+    )
 
 
 def best_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:

@@ -10,11 +10,13 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from dataforge import line, recipe, report, shards
+from dataforge import recipe, report, shards
 from dataforge.bases import load_tokenizer, with_new_tokens
 from dataforge.config import Document
 from dataforge.errors import BuildError
+from dataforge.line import Line
 from dataforge.records import Chat
+from dataforge.sample import first_records
 from dataforge.tokenize import trained_messages
 
 RECORDS_PER_SOURCE = 200
@@ -96,33 +98,34 @@ class Preview:
 
 def of_recipe(document: Document, count: int, record: str | None = None) -> Preview:
     """Run the real line over the first records of each source."""
-    plan = line.plan(recipe.read(document))
-    prepared = line.prepare(plan, RECORDS_PER_SOURCE)
-    rejects = tuple(_reject(report.reject_as_json(reject)) for reject in prepared.rejects)
-    chosen = [item for item in prepared.encoded if item.chat.id == record or (record is None and item.chat.copy == 1)]
+    line = Line(recipe.read(document))
+    sample = first_records(line, RECORDS_PER_SOURCE)
+    rejects = tuple(_reject(report.reject_as_json(reject)) for reject in sample.rejects)
+    chosen = [item for item in sample.encoded if record in (None, item.chat.id)]
+    format_, data = line.format, line.recipe.data
     if record is not None and not chosen and record not in [reject.id for reject in rejects]:
         raise BuildError(f"{record}: no such record among the first {RECORDS_PER_SOURCE} of each source")
-    encoder, stops = plan.format.tokenizer.encoder, plan.format.stop_tokens.values()
+    encoder, stops = format_.tokenizer.encoder, format_.stop_tokens.values()
     shown = tuple(
         Shown(
             item.chat.id,
             f"{item.chat.origin.source}, {item.chat.origin.file}:{item.chat.origin.line}",
-            tuple(_messages(item.chat, trained_messages(item.chat, plan.recipe.data.train_on))),
+            tuple(_messages(item.chat, trained_messages(item.chat, data.train_on))),
             tuple(show(row.id, row.input_ids.tolist(), row.mask.tolist(), encoder, stops) for row in item.rows),
         )
         for item in chosen[:count]
     )
     return Preview(
-        title=plan.recipe.data.name,
+        title=data.name,
         shown=shown,
         rejects=tuple(reject for reject in rejects if record in (None, reject.id)),
         note="; ".join(
-            [f"the first {RECORDS_PER_SOURCE} records of each source: {len(prepared.encoded)} kept", *plan.format.notes]
+            [f"the first {RECORDS_PER_SOURCE} records of each source: {len(sample.encoded)} kept", *format_.notes]
         ),
-        stop_tokens=tuple(plan.format.stop_tokens),
-        funnel=tuple(prepared.funnel),
-        turns=line.turns(prepared),
-        lengths=tuple(len(row.input_ids) for item in prepared.encoded for row in item.rows),
+        stop_tokens=tuple(format_.stop_tokens),
+        funnel=tuple(sample.funnel),
+        turns=sample.turns,
+        lengths=tuple(len(row.input_ids) for item in sample.encoded for row in item.rows),
     )
 
 

@@ -1,43 +1,177 @@
-"""Where bytes come from: the records of a file with their places, whatever is broken among them.
+"""Where bytes come from: files cut into parts, and the records of a part with their places.
 
-A broken record is a `Reject` and reading goes on; where nothing after the fault can be told apart, it is an
-`InputError`.
+A part is a range of bytes that holds at most 2,048 consecutive records, so a file is read by several processes and
+only its changed parts are read again. A broken record is a `Reject` and reading goes on; where nothing after the fault
+can be told apart, it is an `InputError`.
 """
 
+import hashlib
 import itertools
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
 from dataforge.errors import InputError
 from dataforge.records import Origin, Reject, Row, record_id
 
+RECORDS_PER_PART = 2048
+BYTES_PER_PART = 2**23
 _BOM = b"\xef\xbb\xbf"
 
 
-def read_rows(path: Path, source: str) -> Iterator[Row | Reject]:
-    """The records of a JSON array or JSON Lines file, told apart by the first character.
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A range of a file that holds whole records."""
 
-    Raises `InputError` for an empty file and for a JSON array that breaks off.
+    start: int
+    end: int
+    """In bytes."""
+    ordinal: int
+    """The number of its first record in the file, from 0."""
+    line: int
+    """The line that it starts on, from 1."""
+    records: int
+    array: bool
+    """Whether the records are items of a JSON array, else lines."""
+    hash: str
+    """blake2b-128 of its bytes."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A file as its parts."""
+
+    sha256: str
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A span of a source's file."""
+
+    source: str
+    path: Path
+    span: Span
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what the system refuses into an `InputError` that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def scan(path: Path, limit: int | None = None) -> Scan:
+    """Cut a JSON array or JSON Lines file, told apart by the first character; with `limit`, its first records alone.
+
+    Raises `InputError` for an empty file, one that the system does not let be read, and a JSON array that breaks off.
     """
-    with path.open("rb") as file:
+    with readable(path), path.open("rb") as file:
         start = file.read(4096).removeprefix(_BOM).lstrip()
-    if not start:
-        raise InputError(f"{path}: holds no records; one JSON object a line is what is read")
-    return _json_array(path, source) if start.startswith(b"[") else _json_lines(path, source)
+        if not start:
+            raise InputError(f"{path}: holds no records; one JSON object a line is what is read")
+        file.seek(0)
+        if start.startswith(b"["):
+            content = file.read()
+            whole = hashlib.sha256(content)
+            spans = tuple(itertools.islice(_array_spans(path, content, limit), None if limit is None else 1))
+        else:
+            whole = hashlib.sha256()
+            spans = tuple(itertools.islice(_line_spans(file, whole, limit), None if limit is None else 1))
+    return Scan(whole.hexdigest(), spans)
 
 
-def _json_lines(path: Path, source: str) -> Iterator[Row | Reject]:
-    ordinal = 0
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            content = (line.removeprefix(_BOM) if number == 1 else line).strip()
-            if content:
-                yield _line(content, Origin(source, path.name, ordinal, number))
-                ordinal += 1
+def read(part: Part) -> Iterator[Row | Reject]:
+    """The records of a part.
+
+    Raises `InputError` where the file is no longer the one that was scanned, or cannot be read.
+    """
+    span = part.span
+    with readable(part.path), part.path.open("rb") as file:
+        file.seek(span.start)
+        content = file.read(span.end - span.start)
+    if _hash(content) != span.hash:
+        raise InputError(f"{part.path}: has changed since the build began; run it again")
+    if span.array:
+        for value, ordinal, line in _values(part.path, content.decode(), 0, span.ordinal, span.line, span.records):
+            yield _row(value, Origin(part.source, part.path.name, ordinal, line))
+        return
+    ordinals = itertools.count(span.ordinal)
+    lines = enumerate(content.removeprefix(_BOM if span.start == 0 else b"").split(b"\n"), start=span.line)
+    stripped = ((number, line.strip()) for number, line in lines)
+    for number, text in itertools.islice(((number, text) for number, text in stripped if text), span.records):
+        yield _line(text, Origin(part.source, part.path.name, next(ordinals), number))
+
+
+def _line_spans(file: BinaryIO, whole: Any, limit: int | None) -> Iterator[Span]:
+    start, ordinal, number, most = 0, 0, 1, min(RECORDS_PER_PART, limit or RECORDS_PER_PART)
+    lines: list[bytes] = []
+    size = 0
+    for line in itertools.chain(file, (None,)):
+        if line is not None:
+            lines.append(line)
+            size += len(line)
+        if lines and (line is None or len(lines) == most or size >= BYTES_PER_PART):
+            content = b"".join(lines)
+            whole.update(content)
+            records = sum(1 for each in lines if each.strip()) - (start == 0 and lines[0].strip() == _BOM)
+            if records:
+                yield Span(start, start + size, ordinal, number, records, array=False, hash=_hash(content))
+            start, ordinal, number = start + size, ordinal + records, number + len(lines)
+            lines, size = [], 0
+
+
+def _array_spans(path: Path, content: bytes, limit: int | None) -> Iterator[Span]:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+    first = _past_blanks(text, text.index("[") + 1)
+    most = min(RECORDS_PER_PART, limit or RECORDS_PER_PART)
+    byte = len(text[:first].encode()) + (len(_BOM) if content.startswith(_BOM) else 0)
+    line, begun, counted = text.count("\n", 0, first) + 1, first, 0
+    for ordinal in itertools.count():
+        position = first
+        if text[position : position + 1] != "]":
+            _, first = _value(path, text, position, ordinal, 1)
+        ends = text[position : position + 1] == "]"
+        if ordinal - counted and (ends or ordinal - counted == most or position - begun >= BYTES_PER_PART):
+            piece = text[begun:position].encode()
+            yield Span(byte, byte + len(piece), counted, line, ordinal - counted, array=True, hash=_hash(piece))
+            byte, line, begun, counted = byte + len(piece), line + text.count("\n", begun, position), position, ordinal
+        if ends:
+            return
+
+
+def _values(
+    path: Path, text: str, position: int, ordinal: int, line: int, records: int
+) -> Iterator[tuple[Any, int, int]]:
+    """Items of a JSON array from a position on, each with its number and line."""
+    for number in range(ordinal, ordinal + records):
+        value, following = _value(path, text, position, number, line)
+        yield value, number, line
+        line, position = line + text.count("\n", position, following), following
+
+
+def _value(path: Path, text: str, position: int, ordinal: int, line: int) -> tuple[Any, int]:
+    try:
+        value, end = _DECODER.raw_decode(text, position)
+        return value, _past_separator(text, end)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}:{error.lineno + line - 1}: the JSON array breaks off in record {ordinal + 1} ({error.msg}, column "
+            f"{error.colno}); mend it there, or write one object a line so that the rest can be read"
+        ) from None
+
+
+_DECODER = json.JSONDecoder()
 
 
 def _line(content: bytes, origin: Origin) -> Row | Reject:
@@ -50,33 +184,11 @@ def _line(content: bytes, origin: Origin) -> Row | Reject:
     return _row(value, origin)
 
 
-def _json_array(path: Path, source: str) -> Iterator[Row | Reject]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8 text (byte {error.start})") from None
-    decoder = json.JSONDecoder()
-    position, line, counted = _past_blanks(text, text.index("[") + 1), 1, 0
-    for ordinal in itertools.count():
-        if text[position : position + 1] == "]":
-            return
-        line, counted = line + text.count("\n", counted, position), position
-        try:
-            value, position = decoder.raw_decode(text, position)
-            position = _past_separator(text, position)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"{path}:{error.lineno}: the JSON array breaks off in record {ordinal + 1} ({error.msg}, column "
-                f"{error.colno}); mend it there, or write one object a line so that the rest can be read"
-            ) from None
-        yield _row(value, Origin(source, path.name, ordinal, line))
-
-
 def _past_separator(text: str, position: int) -> int:
     position = _past_blanks(text, position)
     if text[position : position + 1] == ",":
         return _past_blanks(text, position + 1)
-    if text[position : position + 1] == "]":
+    if text[position : position + 1] in ("]", ""):
         return position
     raise json.JSONDecodeError("Expecting ',' or ']' behind a record", text, position)
 
@@ -93,3 +205,7 @@ def _row(value: Any, origin: Origin) -> Row | Reject:
         detail = f"a record is a JSON object, not {type(value).__name__}"
         return Reject(identity, origin, "read", "not_an_object", detail)
     return Row(identity, origin, value)
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -85,6 +85,8 @@ class StepSpec:
     """The file that it reads."""
     at: KeyPath
     """Where it stands in the recipe."""
+    source: str | None = None
+    """The source that it is for, or None where it is for all."""
 
     def normalised(self) -> dict[str, Any]:
         """All of it that decides what is built, without its path."""
@@ -103,6 +105,15 @@ class SourceSpec:
 
 
 @dataclass(frozen=True)
+class Segment:
+    """What is done to one record at a time before a step that needs to see more, or before the gate."""
+
+    after: StepSpec | None
+    """The step that saw more, whose decisions come first; None at the head of the line."""
+    steps: tuple[StepSpec, ...]
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A recipe's data half with its sources resolved."""
 
@@ -117,6 +128,18 @@ class Recipe:
     def every_step(self) -> tuple[StepSpec, ...]:
         """The steps of each source, then those for all."""
         return (*(step for spec in self.sources for step in spec.steps), *self.steps)
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The steps, cut where one needs to see more than one record."""
+        found, after, steps = [], None, list[StepSpec]()
+        for spec in self.every_step:
+            if components.gathers(spec.use):
+                found.append(Segment(after, tuple(steps)))
+                after, steps = spec, []
+            else:
+                steps.append(spec)
+        return (*found, Segment(after, tuple(steps)))
 
     @property
     def window(self) -> int:
@@ -217,7 +240,8 @@ def _step(document: Document, at: KeyPath, found: dict[str, Any], prefix: str, t
         settings = settings.model_copy(update={"path": path})
     taken[prefix + use] += 1
     number = taken[prefix + use]
-    return StepSpec(f"{prefix}{use} {number}" if number > 1 else prefix + use, use, settings, path, at)
+    name = f"{prefix}{use} {number}" if number > 1 else prefix + use
+    return StepSpec(name, use, settings, path, at, prefix.removesuffix(".") or None)
 
 
 def _tokenizer(document: Document, data: Data) -> str:

@@ -79,8 +79,8 @@ class Chat:
     id: str
     origin: Origin
     messages: tuple[Message, ...]
-    copy: int = 1
-    """1 for a record itself, 2 and more for its repetitions where a source weighs more than 1."""
+    copies: int = 1
+    """How often it is trained on, where its source weighs more than 1."""
     tools: Sequence[Mapping[str, Any]] = ()
     """JSON schemas of the functions that the model may call."""
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from dataforge.records import Reject
+from dataforge.records import Reject, canonical_json
 from dataforge.shards import Manifest
 
 
@@ -20,6 +20,11 @@ def reject_as_json(reject: Reject) -> dict[str, Any]:
         "detail": reject.detail,
         **reject.facts,
     }
+
+
+def reject_line(reject: Reject) -> bytes:
+    """The same as bytes."""
+    return canonical_json(reject_as_json(reject)) + b"\n"
 
 
 def summary(manifest: Manifest) -> Iterator[str]:
@@ -43,7 +48,7 @@ def funnel(manifest: Manifest) -> str:
         f"{stage.stage}/{reason} {count:,}" for stage in manifest.funnel for reason, count in stage.rejected.items()
     ]
     repeated = sum(stage.added for stage in manifest.funnel)
-    kept = manifest.funnel[-1].passed
+    kept = manifest.funnel[-1].passed + repeated
     text = f"{manifest.funnel[0].read:,} records read, {kept:,} kept"
     if repeated:
         text += f" ({repeated:,} of them repetitions)"

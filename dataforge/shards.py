@@ -10,7 +10,7 @@ trained. Labels are not stored; whoever computes a loss shifts by one.
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -167,62 +167,18 @@ def tokenizer_sha256(tokenizer_json: bytes) -> str:
     return hashlib.sha256(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: temporary name, fsync, rename."""
+def replace_file(path: Path, content: bytes | Iterable[bytes]) -> None:
+    """Write a file, given at once or in pieces, whole or not at all: temporary name, fsync, rename."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def write_chat_shard(folder: Path, name: str, split: Split, windows: Sequence[Window]) -> ShardEntry:
-    """Write `shards/<name>.arrow` in a build folder and return what the manifest says of it."""
-    batch = pa.record_batch(
-        [pa.array([getattr(window, field.name) for window in windows], type=field.type) for field in CHAT_SCHEMA],
-        schema=CHAT_SCHEMA,
-    )
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, CHAT_SCHEMA) as writer:
-        writer.write_batch(batch)
-    content = sink.getvalue().to_pybytes()
-    path = folder / "shards" / f"{name}.arrow"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, content)
-    return ShardEntry(
-        file=f"shards/{name}.arrow",
-        split=split,
-        sha256=hashlib.sha256(content).hexdigest(),
-        columns_sha256=columns_sha256(windows),
-        windows=len(windows),
-        documents=sum(len(window.seq_lengths) for window in windows),
-        tokens=sum(len(window.input_ids) for window in windows),
-        trained_tokens=sum(int(window.assistant_masks.sum()) for window in windows),
-    )
-
-
-def columns_sha256(windows: Sequence[Window]) -> str:
-    """SHA-256 over the logical values of a shard, whatever wrote it."""
-    digest = hashlib.sha256()
-    for window in windows:
-        ids = "\n".join(window.record_ids).encode()
-        for size in (len(window.input_ids), len(window.seq_lengths), len(ids)):
-            digest.update(size.to_bytes(8, "little"))
-        digest.update(window.input_ids.astype("<i4").tobytes())
-        digest.update(window.assistant_masks.astype("i1").tobytes())
-        digest.update(window.seq_lengths.astype("<i4").tobytes())
-        digest.update(ids)
-    return digest.hexdigest()
-
-
-def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Make a folder a build: the last file that is written."""
-    replace_file(folder / "manifest.json", manifest.model_dump_json(indent=2).encode() + b"\n")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -237,12 +193,17 @@ def read_manifest(folder: Path) -> Manifest:
         raise BuildError(
             f"{folder}: no finished build here (no manifest.json); run `forge build RECIPE` first"
         ) from None
+    return parse_manifest(content, str(path))
+
+
+def parse_manifest(content: bytes, place: str) -> Manifest:
+    """A manifest from its file's content. Raises `BuildError` where this version does not read it."""
     try:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"])
-        raise BuildError(f"{path}: not a manifest this version reads ({where}: {fault['msg']}); build again") from None
+        raise BuildError(f"{place}: not a manifest this version reads ({where}: {fault['msg']}); build again") from None
 
 
 class Shard(Sequence[Window]):
@@ -257,6 +218,10 @@ class Shard(Sequence[Window]):
             raise BuildError(f"{path}: not a chat shard; build again")
         self._columns = {field.name: batches[0].column(field.name) for field in CHAT_SCHEMA}
         self._windows = batches[0].num_rows
+
+    def column(self, name: str) -> pa.Array:
+        """A column of `CHAT_SCHEMA`."""
+        return self._columns[name]
 
     def __len__(self) -> int:
         return self._windows

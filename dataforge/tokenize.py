@@ -34,7 +34,6 @@ class Row:
 
     id: str
     """`record#turn`, where turn is the number of the last answer that the row carries."""
-    copy: int
     input_ids: npt.NDArray[np.int32]
     mask: npt.NDArray[np.int8]
     """1 where the token is trained."""
@@ -181,7 +180,7 @@ def _row(chat: Chat, message: int, ids: npt.NDArray[np.int32], spans: Iterable[_
     mask = np.zeros(len(ids), dtype=np.int8)
     for span in spans:
         mask[span.start : span.end] = 1
-    return Row(f"{chat.id}#{message}", chat.copy, ids, mask)
+    return Row(f"{chat.id}#{message}", ids, mask)
 
 
 def _prove_again(rendering: Rendering, result: Encoded | Reject, encoder: TextEncoder, train_on: TrainOn) -> None:

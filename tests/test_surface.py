@@ -12,7 +12,7 @@ from trainkit import objectives
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 OPTIONS = {
-    "build": {"recipe", "overrides", "out", "as_json"},
+    "build": {"recipe", "overrides", "out", "workers", "engine", "work_limit", "explain", "as_json"},
     "chat": {"adapter", "prompts", "beside", "system"},
     "demo": set(),
     "eval": {"adapter", "questions", "as_json"},

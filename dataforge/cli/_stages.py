@@ -119,8 +119,7 @@ def _build(document: "Document", say: Callable[[str], None]) -> "tuple[Build, bo
     outcome = build(document, None, say)
     if outcome.reused:
         say(f"{outcome.folder}: nothing has changed")
-        # A build is re-used only once each of its shards has been read and found to be what the manifest says.
-        return shards.Build(outcome.folder, outcome.manifest), True
+        return shards.open_build(outcome.folder), True
     say(f"{outcome.folder}: built")
     say("\n".join(report.summary(outcome.manifest)))
     return shards.open_build(outcome.folder), False

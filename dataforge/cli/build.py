@@ -1,38 +1,106 @@
 """`forge build`: a recipe becomes a build folder."""
 
 import json
+import re
+import sys
 import time
 from pathlib import Path
 
 import click
 
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+class _Size(click.ParamType[int]):
+    """Bytes, as in `20GB`."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """A number of bytes."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", str(value).strip(), re.IGNORECASE)
+        if not found:
+            self.fail(f"{value!r} is not a size; write it like 20GB or 500MB", param, ctx)
+        return int(float(found[1]) * _UNITS[found[2].upper()])
+
 
 @click.command(short_help="Turn a recipe's sources into certified, packed shards.")
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1, metavar="[KEY.PATH=VALUE]...")
-@click.option("--out", type=click.Path(path_type=Path), help="The build folder [default: ./builds/NAME].")
+@click.option("--out", help="The build folder, or an fsspec URL [default: ./builds/NAME].")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes [default: the cores; 1 for a small build].")
+@click.option("--engine", default="local", show_default=True, help="Where the work is done: local or ray.")
+@click.option("--work-limit", type=_Size(), default="20GB", show_default=True, help="Prune the stage cache to this.")
+@click.option("--explain", is_flag=True, help="Say what would run, and why; build nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Report as one JSON object.")
-def command(recipe: Path, overrides: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+def command(
+    recipe: Path,
+    overrides: tuple[str, ...],
+    out: str | None,
+    workers: int | None,
+    engine: str,
+    work_limit: int,
+    explain: bool,
+    as_json: bool,
+) -> None:
     """Turn the sources of RECIPE into certified, packed shards with a manifest.
 
-    A build whose recipe, files, template and tokenizer have not changed is re-used.
+    Only what has changed since an earlier build is done again, and a build that was stopped goes on where it was.
     """
-    from dataforge import config, report
-    from dataforge.build import build
+    from dataforge import config, engines, report
+    from dataforge.build import Options, build
+    from dataforge.explain import explained
 
     start = time.monotonic()
-    outcome = build(config.load(recipe, overrides), out, lambda text: click.echo(text, err=True))
+    if engine not in engines.names():
+        raise click.UsageError(f"there is no engine {engine!r}; there are {', '.join(engines.names())}")
+    document = config.load(recipe, overrides)
+    if explain:
+        for text in explained(document, out):
+            click.echo(text)
+        return
+    outcome = build(
+        document,
+        out,
+        lambda text: click.echo(text, err=True),
+        Options(workers, engine, work_limit),
+        _Shown().stage,
+    )
     manifest = outcome.manifest
     if as_json:
-        facts = {"folder": str(outcome.folder), "reused": outcome.reused, **manifest.model_dump(mode="json")}
+        facts = {"folder": outcome.url, "reused": outcome.reused, **manifest.model_dump(mode="json")}
         click.echo(json.dumps(facts, ensure_ascii=False))
         return
     if outcome.reused:
-        click.echo(f"{outcome.folder}: nothing has changed, the build that stands is re-used")
+        click.echo(f"{outcome.url}: nothing has changed, the build that stands is re-used")
     else:
-        click.echo(f"{outcome.folder}: built in {time.monotonic() - start:.1f} s")
+        cached = f", {outcome.found} of {outcome.found + outcome.made} tasks found done" if outcome.found else ""
+        click.echo(f"{outcome.url}: built in {time.monotonic() - start:.1f} s{cached}")
     for text in report.summary(manifest):
         click.echo(text)
     if any(stage.rejected for stage in manifest.funnel):
-        click.echo(f"  see   {outcome.folder / 'rejects.jsonl'} for each rejected record")
+        click.echo(f"  see   {outcome.url}/rejects.jsonl for each rejected record")
     click.echo(f"  digest {manifest.digest}")
+
+
+class _Shown:
+    """Progress on standard error: in place on a terminal, a line every ten seconds elsewhere."""
+
+    def __init__(self) -> None:
+        self._began = self._said = time.monotonic()
+        self._stage = ""
+
+    def stage(self, stage: str, done: int, of: int) -> None:
+        """Say how far a stage is."""
+        now = time.monotonic()
+        if stage != self._stage:
+            self._stage, self._began = stage, now
+        if sys.stderr.isatty():
+            left = (now - self._began) / done * (of - done)
+            end = "\n" if done == of else ""
+            click.echo(f"\r\033[K{stage}: {done} of {of} parts, {left:.0f} s left{end}", err=True, nl=False)
+        elif now - self._said > 10 and of > 1:
+            self._said = now
+            click.echo(f"{stage}: {done} of {of} parts", err=True)

@@ -9,6 +9,7 @@ A record is found again by its id, a hash of the source's name and of what was r
 the recipe.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -59,15 +60,15 @@ class Step:
     """The last loss of each record in the file."""
     worst: frozenset[str]
     """The records of the worst share."""
-    met: bool = False
-    """Whether any record of the file has come by."""
+    met: int = 0
+    """Records of the file that have come by since somebody asked."""
 
     def take(self, chat: Chat) -> Chat | Reject:
         """The record, or the reject that its loss makes of it."""
         loss = self.losses.get(chat.id)
         if loss is None:
             return chat
-        self.met = True
+        self.met += 1
         verdict = self._verdict(chat.id, loss)
         if verdict is None:
             return chat
@@ -75,9 +76,14 @@ class Step:
         detail = f"its last loss of {loss:.4f} nats per trained token is {why}"
         return Reject(chat.id, chat.origin, self.name, reason, detail, facts={"loss": loss})
 
-    def finish(self) -> None:
+    def noted(self) -> Mapping[str, int]:
+        """How many of the file's records came by."""
+        met, self.met = self.met, 0
+        return {"met": met}
+
+    def check(self, noted: Mapping[str, int]) -> None:
         """Raise `InputError` where none of the file's records has come by."""
-        if not self.met:
+        if not noted.get("met"):
             raise InputError(
                 f"{self.settings.path}: none of its {len(self.losses):,} records occurs here, so it belongs to another "
                 "build; an id holds the source's name, so a source that was renamed needs its old `name:`"

@@ -126,7 +126,7 @@ def test_a_weight_repeats_and_leaves_out_by_record(write_recipe: Write, tmp_path
 
     twice, half = weighed(2), weighed(0.5)
     assert twice.statistics["train"].rows == 80
-    assert twice.funnel[2].added == 40
+    assert twice.funnel[-1].added == 40
     assert half.statistics["train"].rows + half.funnel[2].rejected["weight"] == 40
     assert 10 < half.statistics["train"].rows < 30
     assert list(check.faults(tmp_path / "2")) == []
@@ -140,14 +140,14 @@ def test_the_eval_side_is_never_repeated(write_recipe: Write, tmp_path: Path) ->
     assert thrice.statistics["train"].rows == 3 * once.statistics["train"].rows
 
 
-def test_a_build_from_which_everything_is_rejected_says_why_and_leaves_nothing(
+def test_a_build_from_which_everything_is_rejected_says_why_and_leaves_no_build(
     write_recipe: Write, tmp_path: Path
 ) -> None:
     with pytest.raises(
         BuildError, match=r"2 of 2 records were rejected \(convert/missing_output 2\); the first: .*:1:"
     ):
         built(write_recipe([{"instruction": "a"}, {"instruction": "b"}]), tmp_path / "b")
-    assert not (tmp_path / "b").exists()
+    assert not (tmp_path / "b" / "manifest.json").exists()
 
 
 def test_the_records_open_in_pandas_and_datasets(write_recipe: Write, tmp_path: Path) -> None:

@@ -1,16 +1,25 @@
+import itertools
+import json
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from dataforge import readers
 from dataforge.errors import InputError
-from dataforge.readers import read_rows
 from dataforge.records import Reject, Row
+
+
+def read_as(path: Path, source: str) -> list[Row | Reject]:
+    return [row for span in readers.scan(path).spans for row in readers.read(readers.Part(source, path, span))]
 
 
 def read(tmp_path: Path, content: bytes) -> list[Row | Reject]:
     path = tmp_path / "data.json"
     path.write_bytes(content)
-    return list(read_rows(path, "data"))
+    return read_as(path, "data")
 
 
 def test_lines_keep_their_number_and_blank_lines_count(tmp_path: Path) -> None:
@@ -65,5 +74,54 @@ def test_a_file_without_records_is_an_error(tmp_path: Path, content: bytes) -> N
 def test_equal_rows_share_an_id_and_sources_do_not(tmp_path: Path) -> None:
     one, same = read(tmp_path, b'{"a": 1, "b": 2}\n{"b": 2, "a": 1}\n')
     assert one.id == same.id
-    (other,) = (read_rows(tmp_path / "data.json", "elsewhere"),)
-    assert next(iter(other)).id != one.id
+    other, _ = read_as(tmp_path / "data.json", "elsewhere")
+    assert other.id != one.id
+
+
+BLANKS = st.sampled_from(["", " ", "\r", "  \t"])
+
+
+@given(
+    st.lists(st.one_of(BLANKS, st.integers(0, 99).map(lambda number: f'{{"a": {number}}}')), min_size=1, max_size=30)
+)
+def test_parts_of_a_file_of_lines_hold_the_records_that_the_lines_do(lines: list[str]) -> None:
+    wanted = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(readers, "RECORDS_PER_PART", 3)
+        patch.setattr(readers, "BYTES_PER_PART", 25)
+        path = Path(folder) / "data.jsonl"
+        path.write_text("\n".join(["", *lines]) + '\n{"a": 100}', encoding="utf-8")
+        rows = read_as(path, "data")
+        spans = readers.scan(path).spans
+    assert all(later.start >= earlier.end for earlier, later in itertools.pairwise(spans))
+    assert [(row.origin.ordinal, row.origin.line, row.columns) for row in rows if isinstance(row, Row)] == [
+        (ordinal, line, json.loads(text))
+        for ordinal, (line, text) in enumerate([*((n + 1, t) for n, t in wanted), (len(lines) + 2, '{"a": 100}')])
+    ]
+
+
+@given(
+    st.lists(st.text(st.sampled_from('a,]["\\\n猫😀'), max_size=8), min_size=1, max_size=30),
+    st.sampled_from([None, 1, 2]),
+)
+def test_parts_of_an_array_hold_the_records_that_the_array_does(texts: list[str], indent: int | None) -> None:
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(readers, "RECORDS_PER_PART", 3)
+        path = Path(folder) / "data.json"
+        path.write_text(
+            json.dumps([{"a": text} for text in texts], ensure_ascii=False, indent=indent), encoding="utf-8"
+        )
+        rows = read_as(path, "data")
+        lines = path.read_text(encoding="utf-8").split("\n")
+    assert [row.columns["a"] for row in rows if isinstance(row, Row)] == texts
+    assert [row.origin.ordinal for row in rows] == list(range(len(texts)))
+    assert all("{" in lines[row.origin.line - 1] for row in rows)
+
+
+def test_a_file_that_changes_under_the_build_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(b'{"a": 1}\n')
+    (span,) = readers.scan(path).spans
+    path.write_bytes(b'{"a": 2}\n')
+    with pytest.raises(InputError, match="has changed since the build began"):
+        list(readers.read(readers.Part("data", path, span)))

@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataforge import check, config, line, preview, recipe, shards
+from dataforge import check, config, preview, recipe, shards
 from dataforge.build import Outcome, build
 from dataforge.cli import run
 from dataforge.errors import ConfigError
+from dataforge.line import Line
+from dataforge.sample import first_records
 from dataforge.steps.losses import last_losses
 from tests.dataforge.conftest import RECORDS
 
@@ -37,8 +39,8 @@ def built(path: Path, folder: Path, *overrides: str) -> Outcome:
 
 def ids(path: Path, *overrides: str) -> list[str]:
     """The ids of a recipe's records, in the order of its files."""
-    prepared = line.prepare(line.plan(recipe.read(config.load(path, overrides))))
-    return [encoded.chat.id for encoded in prepared.encoded if encoded.chat.copy == 1]
+    sample = first_records(Line(recipe.read(config.load(path, overrides))), 1000)
+    return [encoded.chat.id for encoded in sample.encoded]
 
 
 def rejected(folder: Path) -> list[dict[str, Any]]:
@@ -190,7 +192,7 @@ def test_a_preview_of_the_first_records_does_not_miss_the_others(write_recipe: W
 
 WRONG: list[tuple[Any, str, str]] = [
     ([{"use": "loses", "path": "l"}], "steps[0].use", "there is no step 'loses'; did you mean 'losses'?"),
-    ([{"path": "l"}], "steps[0]", "must say which step it is with `use:`; known: losses"),
+    ([{"path": "l"}], "steps[0]", "must say which step it is with `use:`; known: dedupe, losses"),
     ([{"use": "losses", "path": "losses.parquet", "abov": 1}], "steps[0].abov", "did you mean 'above'?"),
     ([{"use": "losses", "above": 1}], "steps[0].path", "is missing"),
     ([{"use": "losses", "path": "nowhere", "above": 1}], "steps[0].path", "there is no file"),
@@ -236,7 +238,7 @@ def test_a_wrong_step_of_a_source_names_the_source(write_recipe: Write) -> None:
     source = {"use": "alpaca", "path": "corpus.jsonl", "steps": [{"use": "loses"}]}
     path = write_recipe(RECORDS, sources=[source])
     with pytest.raises(ConfigError, match=r"sources\[0\]\.steps\[0\]\.use: there is no step"):
-        line.plan(recipe.read(config.load(path)))
+        Line(recipe.read(config.load(path))).ready()
 
 
 @pytest.mark.parametrize(
@@ -258,7 +260,7 @@ def test_losses_that_do_not_serve_are_one_line(
     (told,) = capsys.readouterr().err.splitlines()
     assert "steps[0].path: " in told
     assert said in told
-    assert not (tmp_path / "b").exists()
+    assert not (tmp_path / "b" / "manifest.json").exists()
 
 
 def test_a_reject_without_a_loss_says_nothing_of_one(write_recipe: Write, tmp_path: Path, losses: Path) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataforge.errors import BuildError
-from dataforge.shards import Shard, Window, sha256_of, write_chat_shard
+from dataforge.shards import Shard, Window, sha256_of
+from tests.build_files import write_chat_shard
 
 DOCUMENT = st.lists(st.tuples(st.integers(0, 2**31 - 1), st.integers(0, 1)), min_size=1, max_size=9)
 WINDOWS = st.lists(st.lists(DOCUMENT, min_size=1, max_size=4), min_size=1, max_size=5)

@@ -19,9 +19,8 @@ from dataforge.shards import (
     Window,
     open_build,
     tokenizer_sha256,
-    write_chat_shard,
-    write_manifest,
 )
+from tests.build_files import write_chat_shard, write_manifest
 from trainkit.config import Train
 
 torch.set_num_threads(1)

@@ -1,0 +1,190 @@
+"""What was made becomes a build: shards, records and rejects under their names, and the manifest last."""
+
+import hashlib
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+
+import orjson
+
+from dataforge import report, shards
+from dataforge.errors import BuildError
+from dataforge.folders import Folder
+from dataforge.recipe import Recipe
+from dataforge.records import canonical_json
+from dataforge.schedule import Made
+from dataforge.shards import Manifest, ShardEntry, Split, Stage, Statistics, Turns
+from dataforge.stages import Facts, Work
+from dataforge.tasks import Site
+
+
+def publish(folder: Folder, site: Site, made: Made, key: str, inputs: Mapping[str, str]) -> Manifest:
+    """Give everything its name in the build folder.
+
+    An older build is taken away first, its manifest before all else, so that no moment shows a mixture. Raises
+    `BuildError` where nothing is left to train on.
+    """
+    work = site.work
+    manifest = _manifest(site, made, key, inputs)
+    if not manifest.statistics["train"].rows:
+        raise BuildError(f"{site.recipe.document.path}: nothing is left to train on: {_reasons(made, work)}")
+    for name in ("manifest.json", "shards", "records"):
+        folder.delete(name)
+    for entry, (stage, _) in zip(manifest.shards, made.shards, strict=True):
+        folder.publish(f".work/{work.name(stage, 'shard.arrow')}", entry.file)
+    counted = Counter[Split]()
+    for stage, facts in made.records:
+        for split in shards.SPLITS:
+            if facts["records"][split]:
+                target = f"records/{split}-{counted[split]:05d}.parquet"
+                folder.publish(f".work/{work.name(stage, f'{split}.parquet')}", target)
+                counted[split] += 1
+    folder.write("rejects.jsonl", _rejects(made, work))
+    folder.write("README.md", report.dataset_card(manifest).encode())
+    for entry in manifest.shards:
+        if hashlib.sha256(folder.read(entry.file)).hexdigest() != entry.sha256:
+            raise BuildError(f"{folder.url}/{entry.file}: was not written as it was made; run the same command again")
+    folder.write("manifest.json", manifest.model_dump_json(indent=2).encode() + b"\n")
+    return manifest
+
+
+def digest(manifest: Manifest) -> str:
+    """The one number that two builds share exactly if they hold the same: see the design of the manifest.
+
+    Versions, paths, floats and Parquet bytes do not enter.
+    """
+    decides = {
+        "recipe_sha256": manifest.recipe_sha256,
+        "inputs": manifest.inputs,
+        "template": manifest.template.sha256,
+        "tokenizer": manifest.tokenizer.sha256,
+        "funnel": [stage.model_dump() for stage in manifest.funnel],
+        "shards": [(entry.split, entry.columns_sha256) for entry in manifest.shards],
+    }
+    return hashlib.sha256(canonical_json(decides)).hexdigest()
+
+
+def recipe_sha256(recipe: Recipe) -> str:
+    """A hash of all that a recipe says about what is built."""
+    return hashlib.sha256(canonical_json(recipe.normalised())).hexdigest()
+
+
+def noted(made: Made) -> dict[str, Counter[str]]:
+    """What sources and steps counted, over all parts."""
+    found: dict[str, Counter[str]] = {}
+    for facts in made.reports:
+        for name, counts in facts.get("noted", {}).items():
+            found.setdefault(name, Counter()).update(counts)
+    return found
+
+
+def funnel(reports: list[Facts]) -> list[Stage]:
+    """The stations down the line, each summed over the parts."""
+    found: dict[str, tuple[Counter[str], Counter[str]]] = {}
+    for facts in reports:
+        for name, counts in facts.get("stations", {}).items():
+            sums, rejected = found.setdefault(name, (Counter(), Counter()))
+            sums.update({key: counts.get(key, 0) for key in ("read", "passed", "added")})
+            rejected.update(counts["rejected"])
+    return [
+        Stage(
+            stage=name,
+            read=sums["read"],
+            passed=sums["passed"],
+            rejected=dict(sorted(rejected.items())),
+            added=sums["added"],
+        )
+        for name, (sums, rejected) in found.items()
+    ]
+
+
+def turns(reports: list[Facts]) -> Turns:
+    """What became of the turns to train."""
+    found = Counter[str]()
+    for facts in reports:
+        found.update(facts.get("turns", {}))
+    return Turns(**{name: found[name] for name in Turns.model_fields})
+
+
+def _rejects(made: Made, work: Work) -> Iterator[bytes]:
+    """The lines of `rejects.jsonl` in the order of the records, a part at a time."""
+    reports = iter(made.reports)
+    for stages in made.stages:
+        lines = [
+            line
+            for stage, facts in zip(stages, itertools.islice(reports, len(stages)), strict=True)
+            if "rejects" in facts["files"]
+            for line in work.read(stage, "rejects").splitlines(keepends=True)
+        ]
+        yield from sorted(lines, key=lambda line: int(orjson.loads(line)["ordinal"]))
+
+
+def _reasons(made: Made, work: Work) -> str:
+    stages = funnel(made.reports)
+    counts = Counter({f"{stage.stage}/{reason}": count for stage in stages for reason, count in stage.rejected.items()})
+    listed = ", ".join(f"{reason} {count}" for reason, count in counts.most_common(3))
+    first = next((orjson.loads(line) for line in _rejects(made, work)), None)
+    example = f"; the first: {first['file']}:{first['line']}: {first['detail']}" if first else ""
+    return f"{counts.total()} of {stages[0].read} records were rejected ({listed}){example}"
+
+
+def _manifest(site: Site, made: Made, key: str, inputs: Mapping[str, str]) -> Manifest:
+    recipe, format_ = site.recipe, site.line.format
+    entries = [ShardEntry.model_validate(facts["entry"]) for _, facts in made.shards]
+    manifest = Manifest(
+        format=shards.FORMAT,
+        name=recipe.data.name,
+        kind="chat",
+        key=key,
+        recipe=recipe.normalised(),
+        recipe_sha256=recipe_sha256(recipe),
+        inputs=dict(inputs),
+        template=shards.TemplateEntry(
+            source=recipe.data.chat,
+            text=format_.template.text,
+            sha256=hashlib.sha256(format_.template.text.encode()).hexdigest(),
+            kwargs=format_.kwargs,
+        ),
+        tokenizer=shards.TokenizerEntry(
+            name=format_.tokenizer.name,
+            sha256=format_.tokenizer.sha256,
+            vocabulary=format_.tokenizer.encoder.get_vocab_size(with_added_tokens=True),
+            stop_tokens=format_.stop_tokens,
+            new_tokens=format_.new_tokens,
+        ),
+        seed=recipe.data.seed,
+        window=recipe.window,
+        funnel=funnel(made.reports),
+        turns=turns(made.reports),
+        statistics={split: _statistics(split, entries, made) for split in shards.SPLITS},
+        shards=entries,
+        versions={name: metadata.version(name) for name in ("dataforge", "tokenizers", "jinja2", "pyarrow")},
+        digest="",
+    )
+    return manifest.model_copy(update={"digest": digest(manifest)})
+
+
+def _statistics(split: Split, entries: list[ShardEntry], made: Made) -> Statistics:
+    mine = [entry for entry in entries if entry.split == split]
+    lengths = Counter[int]()
+    for entry, (_, facts) in zip(entries, made.shards, strict=True):
+        if entry.split == split:
+            lengths.update({int(length): count for length, count in facts["lengths"].items()})
+    return Statistics(
+        rows=lengths.total(),
+        windows=sum(entry.windows for entry in mine),
+        tokens=sum(length * count for length, count in lengths.items()),
+        trained_tokens=sum(entry.trained_tokens for entry in mine),
+        longest_row=max(lengths, default=0),
+        median_row=_upper_median(lengths),
+    )
+
+
+def _upper_median(lengths: Mapping[int, int]) -> int:
+    passed, half = 0, sum(lengths.values()) // 2
+    for length, count in sorted(lengths.items()):
+        passed += count
+        if passed > half:
+            return length
+    return 0

@@ -1,0 +1,134 @@
+"""Rows as Arrow files: those of one part, in the order in which training meets them.
+
+That order is the rows' own: a number drawn for each by the seed and its id. A shard is a range of the order, so it
+finds its rows of a part side by side. The numbers and lengths alone are the thin table that packing starts from.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataforge import seeds
+from dataforge.tokenize import Row
+
+ROWS = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("input_ids", pa.list_(pa.int32()), nullable=False),
+        pa.field("assistant_masks", pa.list_(pa.int8()), nullable=False),
+        pa.field("draw", pa.uint64(), nullable=False),
+    ]
+)
+THIN = pa.schema([pa.field("draw", pa.uint64(), nullable=False), pa.field("length", pa.int32(), nullable=False)])
+_ROWS_PER_BATCH = 128
+"""So that a range of rows is read without what stands around it."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows laid end to end."""
+
+    ids: Sequence[str]
+    """`record#turn` of each."""
+    draws: npt.NDArray[np.uint64]
+    """(rows,), the order."""
+    lengths: npt.NDArray[np.int64]
+    """(rows,), in tokens."""
+    input_ids: npt.NDArray[np.int32]
+    """(tokens,)"""
+    masks: npt.NDArray[np.int8]
+    """(tokens,), 1 where the token is trained."""
+
+    def take(self, order: npt.NDArray[np.intp]) -> "Rows":
+        """The rows of these numbers, in this order."""
+        starts = np.concatenate(([0], np.cumsum(self.lengths)))[order]
+        lengths = self.lengths[order]
+        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        tokens = np.repeat(starts, lengths) + within
+        return Rows(
+            [self.ids[number] for number in order],
+            self.draws[order],
+            lengths,
+            self.input_ids[tokens],
+            self.masks[tokens],
+        )
+
+
+def in_order(rows: Iterable[tuple[Row, int]], seed: int) -> Rows:
+    """Rows, each as often as it is to be trained, in the order of their draws."""
+    found = [
+        (seeds.draw(seed, "order", row.id, str(copy)), row) for row, copies in rows for copy in range(1, copies + 1)
+    ]
+    found.sort(key=lambda item: item[0])
+    return Rows(
+        [row.id for _, row in found],
+        np.array([draw for draw, _ in found], dtype=np.uint64),
+        np.array([len(row.input_ids) for _, row in found], dtype=np.int64),
+        np.concatenate([row.input_ids for _, row in found]) if found else np.zeros(0, dtype=np.int32),
+        np.concatenate([row.mask for _, row in found]) if found else np.zeros(0, dtype=np.int8),
+    )
+
+
+def write(rows: Rows) -> bytes:
+    """Rows as an Arrow file of several batches."""
+    edges = pa.array(np.concatenate(([0], np.cumsum(rows.lengths))).astype(np.int32))
+    table = pa.table(
+        [
+            pa.array(rows.ids, pa.string()),
+            pa.ListArray.from_arrays(edges, pa.array(rows.input_ids)),
+            pa.ListArray.from_arrays(edges, pa.array(rows.masks)),
+            pa.array(rows.draws),
+        ],
+        schema=ROWS,
+    )
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, ROWS) as writer:
+        writer.write_table(table, max_chunksize=_ROWS_PER_BATCH)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def write_thin(rows: Rows) -> bytes:
+    """The thin table of rows as a Parquet file, in the same order."""
+    sink = pa.BufferOutputStream()
+    table = pa.table([pa.array(rows.draws), pa.array(rows.lengths, pa.int32())], schema=THIN)
+    pq.write_table(table, sink, compression="none", use_dictionary=False)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def read(file: pa.NativeFile, start: int, stop: int) -> Rows:
+    """The rows `start` to `stop` of a file that `write` made."""
+    reader = pa.ipc.open_file(file)
+    first, last = start // _ROWS_PER_BATCH, -(-stop // _ROWS_PER_BATCH)
+    table = pa.Table.from_batches([reader.get_batch(number) for number in range(first, last)], schema=ROWS)
+    batch = table.slice(start - first * _ROWS_PER_BATCH, stop - start).combine_chunks()
+    return Rows(
+        batch.column("id").to_pylist(),
+        batch.column("draw").to_numpy(),
+        batch.column("input_ids").combine_chunks().value_lengths().to_numpy().astype(np.int64),
+        batch.column("input_ids").combine_chunks().flatten().to_numpy(),
+        batch.column("assistant_masks").combine_chunks().flatten().to_numpy(),
+    )
+
+
+def merge(parts: Sequence[Rows]) -> Rows:
+    """Rows of several parts in one order; what is drawn alike keeps the order of the parts."""
+    together = Rows(
+        [identity for part in parts for identity in part.ids],
+        np.concatenate([part.draws for part in parts]),
+        np.concatenate([part.lengths for part in parts]),
+        np.concatenate([part.input_ids for part in parts]),
+        np.concatenate([part.masks for part in parts]),
+    )
+    return together.take(np.argsort(together.draws, kind="stable"))
+
+
+def lengths_of(rows: Rows) -> dict[str, int]:
+    """How many rows have each length."""
+    lengths, counts = np.unique(rows.lengths, return_counts=True)
+    return {str(length): count for length, count in zip(lengths.tolist(), counts.tolist(), strict=True)}

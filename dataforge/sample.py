@@ -1,0 +1,66 @@
+"""The first records of each source through the whole line, as if they were the corpus: in memory, nothing written."""
+
+from dataclasses import dataclass
+
+from dataforge import gathers, publish, readers
+from dataforge.line import Decisions, Line, Tally
+from dataforge.readers import Part
+from dataforge.records import Chat, Reject
+from dataforge.shards import Stage, Turns
+from dataforge.stages import Facts
+from dataforge.tokenize import Encoded
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What came down the line."""
+
+    bytes: int
+    """That were read."""
+    chats: list[Chat]
+    """Before the gate."""
+    encoded: list[Encoded]
+    rejects: list[Reject]
+    funnel: list[Stage]
+    turns: Turns
+
+
+def first_records(line: Line, limit: int) -> Sample:
+    """Run the line over at most `limit` records of each source.
+
+    Raises `InputError` and `ConfigError` as a build would.
+    """
+    parts = [
+        Part(spec.name, spec.path, span)
+        for spec in line.recipe.sources
+        for span in readers.scan(spec.path, limit).spans
+    ]
+    tallies = [Tally() for _ in parts]
+    segments = line.recipe.segments
+    chats = [list(line.segment(line.read(part, tally), 0, tally)) for part, tally in zip(parts, tallies, strict=True)]
+    for number, segment in enumerate(segments[1:], start=1):
+        if segment.after is None:
+            continue
+        gather, mine = line.gather(segment.after), segment.after.source
+        concerned = [at for at, part in enumerate(parts) if mine in (None, part.source)]
+        found = gathers.in_memory(gather, [gather.thin(chats[at]) for at in concerned])
+        decisions: dict[int, Decisions] = dict(zip(concerned, found, strict=True))
+        chats = [
+            list(line.segment(line.decided(of_part, segment.after, decisions.get(at, {}), tally), number, tally))
+            for at, (of_part, tally) in enumerate(zip(chats, tallies, strict=True))
+        ]
+    encoded = [list(line.encode(of_part, tally)) for of_part, tally in zip(chats, tallies, strict=True)]
+    rejects = [
+        reject for tally in tallies for reject in sorted(tally.rejects, key=lambda reject: reject.origin.ordinal)
+    ]
+    reports: list[Facts] = [
+        {"stations": tally.stations, "turns": tally.turns(items)} for items, tally in zip(encoded, tallies, strict=True)
+    ]
+    return Sample(
+        bytes=sum(part.span.end - part.span.start for part in parts),
+        chats=[chat for of_part in chats for chat in of_part],
+        encoded=[item for of_part in encoded for item in of_part],
+        rejects=rejects,
+        funnel=publish.funnel(reports),
+        turns=publish.turns(reports),
+    )

@@ -1,0 +1,225 @@
+"""What has to be done for a build, stage after stage, and what each stage is made from.
+
+    parts ──> records ──(thin tables)──> links ──> decisions ──> records ──> rows ──> order ──> shards
+                                                                    └──────────┴────> Parquet
+
+A stage's tasks know nothing of each other; the next stage begins when all have reported.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from dataforge import gathers
+from dataforge.gather_tasks import DecideTask, LinkTask, OrderTask
+from dataforge.readers import Part, Scan
+from dataforge.recipe import SourceSpec, StepSpec
+from dataforge.shards import SPLITS, Split
+from dataforge.stages import Facts, Ingredients, key_of
+from dataforge.tasks import Decided, PartTask, RecordsTask, ShardTask, Site, Task
+
+PARTS_PER_FILE = 8
+"""How many parts' records stand in one Parquet file."""
+Ask = Callable[[str, Sequence[Task]], list[list[Facts]]]
+"""Has the tasks of a stage done and returns what each reports, in order."""
+
+
+@dataclass
+class Made:
+    """All that a build consists of once everything is done."""
+
+    parts: list[Part] = field(default_factory=list)
+    stages: list[list[str]] = field(default_factory=list)
+    """Of each part, the keys of its stages with rejects, down the line."""
+    reports: list[Facts] = field(default_factory=list)
+    """Of every part's stages, in the order of the parts."""
+    shards: list[tuple[str, Facts]] = field(default_factory=list)
+    """The key and report of each shard, training before evaluation."""
+    records: list[tuple[str, Facts]] = field(default_factory=list)
+    """The key and report of each group of Parquet files."""
+
+
+class Schedule:
+    """The stages of one build; `why` tells of each key what it belongs to and what it was made from."""
+
+    def __init__(self, site: Site, scans: Mapping[str, Scan]) -> None:
+        self._site, self._recipe = site, site.recipe
+        self.parts = [
+            Part(spec.name, spec.path, span) for spec in self._recipe.sources for span in scans[spec.name].spans
+        ]
+
+        self.why: dict[str, tuple[str, Ingredients]] = {}
+
+    def run(self, ask: Ask, step_files: Mapping[str, str]) -> Made:
+        """Have everything made; `step_files` are the hashes of what steps read."""
+        made = Made(parts=self.parts, stages=[[] for _ in self.parts])
+        reports: list[list[Facts]] = [[] for _ in self.parts]
+        records: list[str] = []
+        decided: list[Decided | None] = [None] * len(self.parts)
+        hashes: list[str | None] = [None] * len(self.parts)
+        segments = self._recipe.segments
+        rows: list[str] = []
+        for number, segment in enumerate(segments):
+            last = number == len(segments) - 1
+            before: list[str | None] = [*records] or [None] * len(self.parts)
+            records = [
+                self._records(part, number, key, hash_, step_files)
+                for part, key, hash_ in zip(self.parts, before, hashes, strict=True)
+            ]
+            rows = [self._rows(part, key) for part, key in zip(self.parts, records, strict=True)] if last else []
+            tasks = [
+                PartTask(part, number, key, rows[at] if last else None, before[at], decided[at])
+                for at, (part, key) in enumerate(zip(self.parts, records, strict=True))
+            ]
+            found = ask(_said(segment.steps, number, last), tasks)
+            for at, facts in enumerate(found):
+                reports[at] += facts
+                made.stages[at] += tasks[at].keys
+            if not last:
+                decided, hashes = self._gather(number + 1, records, found, ask)
+        made.reports = [facts for of_part in reports for facts in of_part]
+        sizes = [of_part[-1]["sizes"] for of_part in reports]
+        shards, files = self._shards(rows, sizes, ask), self._parquet(records, rows)
+        last_tasks: list[ShardTask | RecordsTask] = [*shards, *files]
+        packed = [(task.key, facts) for task, (facts,) in zip(last_tasks, ask("pack", last_tasks), strict=True)]
+        made.shards, made.records = packed[: len(shards)], packed[len(shards) :]
+        return made
+
+    def _key(self, stage: str, name: str, ingredients: Ingredients) -> str:
+        key = key_of(stage, ingredients)
+        self.why[key] = (f"{stage} {name}".rstrip(), ingredients)
+        return key
+
+    def _records(
+        self, part: Part, number: int, before: str | None, decisions: str | None, step_files: Mapping[str, str]
+    ) -> str:
+        (source,) = (spec for spec in self._recipe.sources if spec.name == part.source)
+        segments = self._recipe.segments
+        segment = segments[number]
+        ingredients: dict[str, Any] = {"its steps": [_step(spec, step_files) for spec in segment.steps]}
+        if segment.after is None or before is None:
+            ingredients |= {
+                "the records in the file": part.span.hash,
+                "their place in the file": [part.path.name, part.span.ordinal, part.span.line, part.span.array],
+                "the source's settings": _source(source),
+            }
+        else:
+            ingredients |= {
+                "the records before": before,
+                f"the settings of {segment.after.name}": segment.after.normalised(),
+                f"what {segment.after.name} decides": decisions,
+            }
+        if number < len(segments) - 1:
+            following = segments[number + 1].after
+            ingredients["what the next step needs"] = following.normalised() if following else None
+        else:
+            ingredients["weights"] = self._weights(source)
+        return self._key("records" if not number else f"records {number + 1}", _name(part), ingredients)
+
+    def _weights(self, source: SourceSpec) -> Any:
+        data, weight = self._recipe.data, source.entry.weight
+        return weight if weight == 1 else [weight, data.seed, data.split.eval]
+
+    def _rows(self, part: Part, records: str) -> str:
+        data, format_ = self._recipe.data, self._site.line.format
+        ingredients = {
+            "the records before": records,
+            "the chat template": [format_.template.text, format_.tokenizer.variables, format_.kwargs, str(data.date)],
+            "the tokenizer": [format_.tokenizer.sha256, format_.new_tokens],
+            "special_tokens, missing_tokens and reasoning": [data.special_tokens, data.missing_tokens, data.reasoning],
+            "train_on": data.train_on,
+            "max_tokens": [data.max_tokens, data.on_long],
+            "the seed": data.seed,
+            "the split": data.split.model_dump(mode="json"),
+        }
+        return self._key("rows", _name(part), ingredients)
+
+    def _gather(
+        self, number: int, records: Sequence[str], found: Sequence[list[Facts]], ask: Ask
+    ) -> tuple[list[Decided | None], list[str | None]]:
+        """What a step decides that needs to see all parts: where it stands for each part, and a hash of it."""
+        spec = self._recipe.segments[number].after
+        sizes = {at: facts[0]["files"]["thin.parquet"][0] for at, facts in enumerate(found) if _has_thin(facts[0])}
+        if spec is None or not sizes:
+            return [None] * len(self.parts), [None] * len(self.parts)
+        thin = tuple((at, records[at]) for at in sizes)
+        cuts = gathers.cuts(list(sizes.values()))
+        common = {f"the records before {spec.name}": thin, f"the settings of {spec.name}": spec.normalised()}
+        links = [
+            self._key(spec.name, f"links {cut + 1} of {cuts}", {**common, "cut": [cut, cuts]}) for cut in range(cuts)
+        ]
+        ask(f"{spec.name}: links", [LinkTask(number, thin, cut, cuts, key) for cut, key in enumerate(links)])
+        key = self._key(spec.name, "decisions", {**common, "links": links})
+        ((facts,),) = ask(f"{spec.name}: decisions", [DecideTask(number, thin, tuple(links), key)])
+        ranges = {int(part): values for part, values in facts["ranges"].items()}
+        return (
+            [Decided(key, *ranges[at][:2]) if at in ranges else None for at in range(len(self.parts))],
+            [ranges[at][2] if at in ranges else None for at in range(len(self.parts))],
+        )
+
+    def _shards(self, rows: Sequence[str], sizes: Sequence[Facts], ask: Ask) -> list[ShardTask]:
+        """What is to be packed, once the order of all rows is known; training before evaluation."""
+        orders = [task for split in SPLITS for task in self._orders(split, rows, sizes)]
+        ask("order", orders)
+        return [
+            task for split in SPLITS for task in self._cut([order for order in orders if order.split == split], rows)
+        ]
+
+    def _orders(self, split: Split, rows: Sequence[str], sizes: Sequence[Facts]) -> list[OrderTask]:
+        thin = tuple((at, key) for at, key in enumerate(rows) if split in sizes[at])
+        if not thin:
+            return []
+        cuts = gathers.cuts([sum(sizes[at][split]["rows"] for at, _ in thin) * gathers.BYTES_PER_ROW])
+        keys = [
+            self._key("order", f"{split} {cut + 1} of {cuts}", {"rows": thin, "cut": [split, cut, cuts]})
+            for cut in range(cuts)
+        ]
+        return [OrderTask(split, thin, cut, cuts, key) for cut, key in enumerate(keys)]
+
+    def _cut(self, orders: Sequence[OrderTask], rows: Sequence[str]) -> list[ShardTask]:
+        """The order of a split's rows as shards; one that two cuts share takes from both."""
+        slices: dict[int, dict[int, tuple[int, int]]] = {}
+        for order in orders:
+            with self._site.work.open(order.key, "slices.parquet") as file:
+                columns = pq.read_table(file).to_pydict()
+            for shard, part, start, stop in zip(*columns.values(), strict=True):
+                of_shard = slices.setdefault(shard, {})
+                of_shard[part] = (min(start, of_shard.get(part, (start, stop))[0]), stop)
+        tasks = []
+        for number, shard in enumerate(sorted(slices)):
+            split, taken = orders[0].split, tuple((rows[part], *of) for part, of in sorted(slices[shard].items()))
+            ingredients = {"its rows": taken, "the window": self._recipe.window, "the seed": self._recipe.data.seed}
+            key = self._key("shard", f"{split} {number}", {**ingredients, "its name": [split, number]})
+            tasks.append(ShardTask(split, number, taken, key))
+        return tasks
+
+    def _parquet(self, records: Sequence[str], rows: Sequence[str]) -> list[RecordsTask]:
+        tasks = []
+        for start in range(0, len(rows), PARTS_PER_FILE):
+            pairs = tuple(zip(records, rows, strict=True))[start : start + PARTS_PER_FILE]
+            key = self._key("parquet", str(start // PARTS_PER_FILE), {"its rows": pairs})
+            tasks.append(RecordsTask(pairs, key))
+        return tasks
+
+
+def _has_thin(facts: Facts) -> bool:
+    return "thin.parquet" in facts["files"]
+
+
+def _name(part: Part) -> str:
+    return f"{part.source} {part.span.ordinal}"
+
+
+def _source(spec: SourceSpec) -> Any:
+    return [spec.name, spec.entry.use, spec.entry.vars, spec.settings.model_dump(mode="json")]
+
+
+def _step(spec: StepSpec, files: Mapping[str, str]) -> Any:
+    return [spec.name, spec.normalised(), files.get(spec.name)]
+
+
+def _said(steps: Iterable[StepSpec], number: int, last: bool) -> str:
+    names = [*(() if number else ("read",)), *(spec.name for spec in steps), *(("tokenize",) if last else ())]
+    return ", ".join(names) or "pass on"

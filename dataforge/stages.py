@@ -1,0 +1,125 @@
+"""The stage cache of a build folder: what was made once is found again by all that it was made from.
+
+A stage's key is a hash of its ingredients. Its outputs lie under the key, and last of all the note that they are
+done, with their sizes and hashes: a note that is there and fits means that nothing has to be made.
+
+    .work/ab/abcd....rows.arrow   .work/ab/abcd....done
+"""
+
+import functools
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from dataforge.folders import Folder
+from dataforge.records import canonical_json
+
+Facts = dict[str, Any]
+"""What a task reports: JSON values."""
+_HASH = "hash"
+Ingredients = Mapping[str, Any]
+"""JSON values by the words that tell a user what they are."""
+
+
+@functools.cache
+def program() -> str:
+    """A hash of this package's sources: what other code made is made again."""
+    digest = hashlib.sha256()
+    folder = Path(__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def key_of(stage: str, ingredients: Ingredients) -> str:
+    """The name under which a stage's outputs lie."""
+    return hashlib.blake2b(canonical_json([stage, program(), ingredients]), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Work:
+    """The stages in a `.work` folder."""
+
+    folder: Folder
+
+    def find(self, key: str) -> Facts | None:
+        """What a finished stage reported, if all its outputs are there in their full size."""
+        note = read_note(self.folder, _name(key, "done"))
+        if note is None:
+            return None
+        sizes_fit = all(self.folder.size(_name(key, output)) == size for output, (size, _) in note["files"].items())
+        return {**note["facts"], "files": note["files"]} if sizes_fit else None
+
+    def sound(self, key: str) -> Facts | None:
+        """The same, if every byte of the outputs is as it was written."""
+        facts = self.find(key)
+        if facts is None:
+            return None
+        whole = all(_hash(self.read(key, output)) == hash_ for output, (_, hash_) in facts["files"].items())
+        return facts if whole else None
+
+    def keep(self, key: str, outputs: Iterable[tuple[str, bytes]], facts: Facts) -> Facts:
+        """Write a stage's outputs, and then that they are done."""
+        files = {}
+        for output, content in outputs:
+            self.folder.write(_name(key, output), content)
+            files[output] = (len(content), _hash(content))
+        write_note(self.folder, _name(key, "done"), {"facts": facts, "files": files})
+        return {**facts, "files": files}
+
+    def read(self, key: str, output: str) -> bytes:
+        """An output of a finished stage."""
+        return self.folder.read(_name(key, output))
+
+    def open(self, key: str, output: str) -> pa.NativeFile:
+        """An output of a finished stage, to be read in any order."""
+        return self.folder.open(_name(key, output))
+
+    def name(self, key: str, output: str) -> str:
+        """Where in the folder an output lies."""
+        return _name(key, output)
+
+    def keys(self) -> dict[str, int]:
+        """The bytes of each stage that has outputs here, finished or not."""
+        sizes: dict[str, int] = {}
+        for name in self.folder.names(""):
+            key = name.rpartition("/")[2].partition(".")[0]
+            if name.startswith(f"{key[:2]}/") and len(key) == 32:
+                sizes[key] = sizes.get(key, 0) + (self.folder.size(name) or 0)
+        return sizes
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Take stages away, the note that they are done first."""
+        names = self.folder.names("")
+        for key in keys:
+            mine = [name for name in names if name.startswith(f"{key[:2]}/{key}.")]
+            for name in sorted(mine, key=lambda name: not name.endswith(".done")):
+                self.folder.delete(name)
+
+
+def write_note(folder: Folder, name: str, note: Mapping[str, Any]) -> None:
+    """Write JSON values, with a hash that tells whether they are still what was written."""
+    folder.write(name, orjson.dumps({**note, _HASH: _hash(canonical_json(note))}))
+
+
+def read_note(folder: Folder, name: str) -> dict[str, Any] | None:
+    """What `write_note` wrote, or None where it is not there or no longer the same."""
+    try:
+        note = orjson.loads(folder.read(name))
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        return None
+    return note if isinstance(note, dict) and note.pop(_HASH, None) == _hash(canonical_json(note)) else None
+
+
+def _name(key: str, output: str) -> str:
+    return f"{key[:2]}/{key}.{output}"
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

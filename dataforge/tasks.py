@@ -1,0 +1,267 @@
+"""What one process does at a time. Each task knows the key of what it makes, and makes nothing that is there.
+
+A task is sent to a process as it stands here; what it reports back is small. Records, rows and windows go through the
+stage cache only.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataforge import chat_table, gathers, line, report, row_table, shard_writer
+from dataforge.folders import at
+from dataforge.line import Decisions, Line, Tally
+from dataforge.pack import pack
+from dataforge.readers import Part
+from dataforge.recipe import Recipe
+from dataforge.records import Chat
+from dataforge.shards import SPLITS, Split
+from dataforge.stages import Facts, Work
+from dataforge.tokenize import Row, trained_messages
+
+DROPPED, KEPT_FOR = 0, {"train": 1, "eval": 2}
+"""What became of a record, in the output `kept` of its rows."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where tasks work: a recipe, and the folder of its stage cache."""
+
+    recipe: Recipe
+    url: str
+
+    def __reduce__(self) -> tuple[type["Site"], tuple[Recipe, str]]:
+        """Another process loads for itself what this one has loaded."""
+        return Site, (self.recipe, self.url)
+
+    @cached_property
+    def line(self) -> Line:
+        """The stations of the recipe."""
+        return Line(self.recipe)
+
+    @cached_property
+    def work(self) -> Work:
+        """The stage cache."""
+        return Work(at(self.url))
+
+
+class Task(Protocol):
+    """Something to do once. As a text it is what a user knows it by."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Of the stages that it makes."""
+
+    def run(self, site: Site) -> list[Facts]:
+        """Make what is not there; what each of the stages reports, with `made`: whether it was made now."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """Where the decisions on a part stand in the outputs of a gather."""
+
+    key: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class PartTask:
+    """A part through one segment of the line, and through the gate to rows where it is the last."""
+
+    part: Part
+    segment: int
+    records: str
+    """The key of its records as they leave the segment."""
+    rows: str | None
+    """The key of its rows, where the segment is the last."""
+    before: str | None = None
+    """The key of its records as they enter the segment; None at the head of the line."""
+    decided: Decided | None = None
+
+    def __str__(self) -> str:
+        span = self.part.span
+        return f"records {span.ordinal + 1} to {span.ordinal + span.records} of {self.part.path}"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Records, and rows where it ends with them."""
+        return (self.records, self.rows) if self.rows else (self.records,)
+
+    def run(self, site: Site) -> list[Facts]:
+        """Make the records, the rows, or both at once."""
+        facts = site.work.sound(self.records)
+        chats: list[Chat] | None = None
+        made = facts is None
+        if facts is None:
+            chats, facts = self._records(site)
+        found = [{**facts, "made": made}]
+        if self.rows:
+            rows = site.work.sound(self.rows)
+            if rows is None:
+                if chats is None:
+                    chats = read_chats(site.work, self.records)
+                found.append({**_rows(site, self.rows, chats), "made": True})
+            else:
+                found.append({**rows, "made": False})
+        return found
+
+    def _records(self, site: Site) -> tuple[list[Chat], Facts]:
+        tally, segment = Tally(), site.recipe.segments[self.segment]
+        if segment.after is None or self.before is None:
+            chats = site.line.read(self.part, tally)
+        else:
+            decisions = _decisions(site.work, self.decided) if self.decided else {}
+            chats = site.line.decided(read_chats(site.work, self.before), segment.after, decisions, tally)
+        kept = list(site.line.segment(chats, self.segment, tally))
+        outputs = [("records.arrow", _arrow(chat_table.to_table(kept))), *_reject_output(tally)]
+        if not self.rows:
+            following = site.recipe.segments[self.segment + 1].after
+            if following is None:
+                raise RuntimeError("a segment without rows ends at a step that gathers")
+            if following.source in (None, self.part.source):
+                outputs.append(("thin.parquet", parquet_bytes(site.line.gather(following).thin(kept))))
+        facts = {"stations": tally.stations, "noted": tally.noted, "records": len(kept)}
+        return kept, site.work.keep(self.records, outputs, facts)
+
+
+def _rows(site: Site, key: str, chats: Sequence[Chat]) -> Facts:
+    """Records through the gate and the tokenizer, split into training and evaluation."""
+    tally, seed = Tally(), site.recipe.data.seed
+    rows: dict[Split, list[tuple[Row, int]]] = {split: [] for split in SPLITS}
+    kept = np.zeros(len(chats), dtype=np.uint8)
+    trained = [[False] * len(chat.messages) for chat in chats]
+    position = -1
+    found = list(site.line.encode(chats, tally))
+    for encoded in found:
+        chat = encoded.chat
+        split = line.split_of(chat, site.recipe)
+        # They come in the order in which they went in.
+        position = next(at for at in range(position + 1, len(chats)) if chats[at].origin == chat.origin)
+        kept[position] = KEPT_FOR[split]
+        for number in trained_messages(chat, site.recipe.data.train_on):
+            trained[position][number] = True
+        rows[split] += [(row, chat.copies) for row in encoded.rows]
+    tally.stations["length"]["added"] = sum(encoded.chat.copies - 1 for encoded in found)
+    flags = np.array([flag for of_chat in trained for flag in of_chat], dtype=np.uint8)
+    outputs = [("kept", kept.tobytes()), ("trained", flags.tobytes()), *_reject_output(tally)]
+    sizes: dict[str, dict[str, Any]] = {}
+    for split, of_split in rows.items():
+        if of_split:
+            ordered = row_table.in_order(of_split, seed)
+            outputs += [
+                (f"{split}.arrow", row_table.write(ordered)),
+                (f"{split}-thin.parquet", row_table.write_thin(ordered)),
+            ]
+            sizes[split] = {"tokens": int(ordered.lengths.sum()), "rows": len(ordered.ids)}
+    facts = {"stations": tally.stations, "turns": tally.turns(found), "sizes": sizes}
+    return site.work.keep(key, outputs, facts)
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """The windows of one shard."""
+
+    split: Split
+    number: int
+    slices: tuple[tuple[str, int, int], ...]
+    """Of each part with rows for it, their key and where they begin and end."""
+    key: str
+
+    def __str__(self) -> str:
+        return f"shard {self.number} of {self.split}"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The shard."""
+        return (self.key,)
+
+    def run(self, site: Site) -> list[Facts]:
+        """Pack the rows and write them."""
+        facts = site.work.sound(self.key)
+        if facts is not None:
+            return [{**facts, "made": False}]
+        parts = []
+        for key, start, stop in self.slices:
+            with site.work.open(key, f"{self.split}.arrow") as file:
+                parts.append(row_table.read(file, start, stop))
+        rows = row_table.merge(parts)
+        windows = pack(rows, site.recipe.window, site.recipe.data.seed)
+        content, entry = shard_writer.shard(f"{self.split}-{self.number:05d}", self.split, windows)
+        facts = {"entry": entry.model_dump(mode="json"), "lengths": row_table.lengths_of(rows)}
+        return [{**site.work.keep(self.key, [("shard.arrow", content)], facts), "made": True}]
+
+
+@dataclass(frozen=True)
+class RecordsTask:
+    """The kept records of some consecutive parts, as people read them."""
+
+    parts: tuple[tuple[str, str], ...]
+    """The keys of each part's records and rows."""
+    key: str
+
+    def __str__(self) -> str:
+        return f"the records of {len(self.parts)} parts as Parquet"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The Parquet files."""
+        return (self.key,)
+
+    def run(self, site: Site) -> list[Facts]:
+        """Write the kept records of each side of the split."""
+        facts = site.work.sound(self.key)
+        if facts is not None:
+            return [{**facts, "made": False}]
+        found: dict[Split, list[pa.Table]] = {split: [] for split in SPLITS}
+        for records, rows in self.parts:
+            trained = np.frombuffer(site.work.read(rows, "trained"), dtype=np.uint8)
+            table = chat_table.to_records(_read_arrow(site.work, records), trained)
+            kept = np.frombuffer(site.work.read(rows, "kept"), dtype=np.uint8)
+            for split, tables in found.items():
+                tables.append(table.filter(pa.array(kept == KEPT_FOR[split])))
+        tables_of = {split: pa.concat_tables(tables) for split, tables in found.items()}
+        outputs = [(f"{split}.parquet", parquet_bytes(table)) for split, table in tables_of.items() if table.num_rows]
+        facts = {"records": {split: table.num_rows for split, table in tables_of.items()}}
+        return [{**site.work.keep(self.key, outputs, facts), "made": True}]
+
+
+def read_chats(work: Work, key: str) -> list[Chat]:
+    """The records of a part."""
+    return list(chat_table.from_table(_read_arrow(work, key)))
+
+
+def _decisions(work: Work, decided: Decided) -> Decisions:
+    with work.open(decided.key, "decided.parquet") as file:
+        rows = gathers.read_range(file, decided.start, decided.stop)
+    return {int(row["position"]): row for row in rows}
+
+
+def _reject_output(tally: Tally) -> Iterator[tuple[str, bytes]]:
+    if tally.rejects:
+        yield "rejects", b"".join(report.reject_line(reject) for reject in tally.rejects)
+
+
+def _arrow(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
+        writer.write_table(table)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _read_arrow(work: Work, key: str) -> pa.Table:
+    return pa.ipc.open_stream(work.read(key, "records.arrow")).read_all()
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """A table as a Parquet file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
