@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-from dataforge import engines, publish, recipe, shards
+from dataforge import disk, engines, publish, recipe, shards
 from dataforge.config import Document
 from dataforge.engines import Engine
 from dataforge.errors import BuildError, first_line
@@ -95,6 +95,9 @@ def build(
                 each.sweep()
         for note in notes:
             say(f"note: {note}")
+        needed = disk.room(site.line, scans, folder) if isinstance(folder, LocalFolder) else None
+        if needed is not None:
+            say(f"{folder.url}: {needed}")
         engine = stack.enter_context(engines.opened(options.engine, site, _workers(options, scans)))
         schedule, counts = Schedule(site, scans), [0, 0]
         made = schedule.run(_asking(engine, counts, progress), step_files)

@@ -119,7 +119,7 @@ class PartTask:
             decisions = _decisions(site.work, self.decided) if self.decided else {}
             chats = site.line.decided(read_chats(site.work, self.before), segment.after, decisions, tally)
         kept = list(site.line.segment(chats, self.segment, tally))
-        outputs = [("records.arrow", _arrow(chat_table.to_table(kept))), *_reject_output(tally)]
+        outputs = [("records.arrow", arrow_bytes(chat_table.to_table(kept))), *_reject_output(tally)]
         if not self.rows:
             following = site.recipe.segments[self.segment + 1].after
             if following is None:
@@ -247,7 +247,8 @@ def _reject_output(tally: Tally) -> Iterator[tuple[str, bytes]]:
         yield "rejects", b"".join(report.reject_line(reject) for reject in tally.rejects)
 
 
-def _arrow(table: pa.Table) -> bytes:
+def arrow_bytes(table: pa.Table) -> bytes:
+    """A table as an Arrow stream, compressed."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
         writer.write_table(table)

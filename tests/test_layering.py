@@ -54,6 +54,7 @@ DATAFORGE = [
     "engines",
     "publish",
     "sample",
+    "disk",
     "work_index",
     "build",
     "explain",
