@@ -98,7 +98,7 @@ def test_shards_are_ranges_of_the_order_of_a_bounded_size(cuts: int, monkeypatch
         for (_, path), part in zip(thin, parts, strict=True):
             path.write_bytes(row_table.write_thin(part))
         for cut in range(cuts):
-            for line in gathers.shards_of_rows(thin, cut, cuts).to_pylist():
+            for line in gathers.shards_of_rows(thin, cut, cuts, Path(folder)).to_pylist():
                 rows = range(50 * line["part"] + line["start"], 50 * line["part"] + line["stop"])
                 found.setdefault(line["shard"], set()).update(rows)
     assert found == wanted
