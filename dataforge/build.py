@@ -1,20 +1,21 @@
 """A recipe becomes a build folder: what is not there is made, and what was made gets its name, the manifest last."""
 
+import errno
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
-from dataforge import engines, publish, recipe, shards
+from dataforge import disk, engines, publish, recipe, shards
 from dataforge.config import Document
 from dataforge.engines import Engine
 from dataforge.errors import BuildError, first_line
-from dataforge.folders import Folder, LocalFolder, at
+from dataforge.folders import Folder, LocalFolder, at, named
 from dataforge.inputs import Files
 from dataforge.readers import Scan
 from dataforge.records import canonical_json
@@ -25,6 +26,7 @@ from dataforge.tasks import Site, Task
 from dataforge.work_index import Index
 
 WORK = ".work"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
 """Told the stage, and how many of its tasks are done and how many there are."""
@@ -76,26 +78,27 @@ def build(
     folder = at(out or Path("builds") / read.data.name)
     if isinstance(folder, LocalFolder) and folder.path.exists() and not folder.path.is_dir():
         raise BuildError(f"{folder.url}: is a file, and a build needs a folder of this name; move it away")
-    work = at(f"{folder.url}/{WORK}")
-    site, files = Site(read, work.url), Files(work)
-    scans = {spec.name: files.scan(spec.path) for spec in read.sources}
-    step_files = {spec.name: files.sha256(spec.path) for spec in read.every_step if spec.path is not None}
-    inputs = {name: scan.sha256 for name, scan in scans.items()}
-    # A source's name holds no blank, so the two kinds do not meet.
-    inputs |= {f"step {name}": sha256 for name, sha256 in step_files.items()}
-    with ExitStack() as stack:
-        # Workers load what they need while this process does the same.
-        engine = stack.enter_context(engines.opened(options.engine, site, _workers(options, scans)))
-        notes, key = site.line.ready().notes, _key(site, inputs)
-        stack.enter_context(_alone(folder))
-        standing = _standing(folder)
-        if standing is not None and standing.key == key and _whole(folder, standing, files, say):
+    with refusals(folder), ExitStack() as stack:
+        work = at(f"{folder.url}/{WORK}")
+        site, files = Site(read, work.url), Files(work)
+        scans = {spec.name: files.scan(spec.path) for spec in read.sources}
+        step_files = {spec.name: files.sha256(spec.path) for spec in read.every_step if spec.path is not None}
+        notes, inputs = site.line.ready().notes, inputs_of(scans, step_files)
+        if isinstance(folder, LocalFolder):
+            stack.enter_context(_locked(folder))
+        standing = standing_build(folder, site, files, inputs, say)
+        if standing is not None:
             files.save()
             return Outcome(folder.url, standing, reused=True)
-        if standing is not None and standing.key != key:
-            say(f"{folder.url}: is built anew, as {' and '.join(_changes(standing, site, inputs))} changed")
+        for each in (folder, work):
+            if isinstance(each, LocalFolder):
+                each.sweep()
         for note in notes:
             say(f"note: {note}")
+        needed = disk.room(site.line, scans, folder) if isinstance(folder, LocalFolder) else None
+        if needed is not None:
+            say(f"{folder.url}: {needed}")
+        engine = stack.enter_context(engines.opened(options.engine, site, _workers(options, scans)))
         schedule, counts = Schedule(site, scans), [0, 0]
         made = schedule.run(_asking(engine, counts, progress), step_files)
         counted = publish.noted(made)
@@ -103,50 +106,61 @@ def build(
             for word in sorted(set(spec.entry.vars) - set(counted.get(f"source {spec.name}", ()))):
                 say(f"note: the word to fill in stands in no record: {spec.name}: {word}")
         site.line.check_steps(counted)
-        manifest = publish.publish(folder, site, made, key, inputs)
+        manifest = publish.publish(folder, site, made, _key(site, inputs), inputs)
         for entry in manifest.shards:
             if isinstance(folder, LocalFolder):
-                files.sha256(folder.path / entry.file)
+                files.written(folder.path / entry.file, entry.sha256)
         files.save()
         Index(site.work).finish(schedule.why, options.work_limit)
         return Outcome(folder.url, manifest, reused=False, made=counts[0], found=counts[1])
 
 
+def inputs_of(scans: Mapping[str, Scan], step_files: Mapping[str, str]) -> dict[str, str]:
+    """The hashes of all that a build reads; a source's name holds no blank, so the two kinds do not meet."""
+    return {
+        **{name: scan.sha256 for name, scan in scans.items()},
+        **{f"step {name}": sha256 for name, sha256 in step_files.items()},
+    }
+
+
 @contextmanager
-def _alone(folder: Folder) -> Iterator[None]:
-    """Have the folder to oneself, and turn what the system refuses into a sentence."""
+def refusals(folder: Folder) -> Iterator[None]:
+    """Turn what the system refuses in the build folder into a sentence."""
+    again = "run the same command again: what is done is kept"
     try:
-        with ExitStack() as stack:
-            if isinstance(folder, LocalFolder):
-                stack.enter_context(_locked(folder.path))
-            yield
+        yield
     except OSError as error:
-        if not str(error.filename or "").startswith(folder.url) and error.filename is not None:
+        if not folder.holds(error.filename):
             raise
         reason = error.strerror or str(error)
+        if error.errno in _FULL:
+            raise BuildError(f"{folder.url}: {reason}; make room and {again}") from None
         raise BuildError(
-            f"{error.filename or folder.url}: cannot be written ({reason}); make room or name another folder with "
-            "--out, and run the same command again: what is done is kept"
+            f"{folder.url}: cannot be written ({error.filename}: {reason}); name another folder with --out, or mend "
+            f"it and {again}"
         ) from None
     except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-        raise BuildError(f"{folder.url}: {first_line(error)}; make room and run the same command again") from None
+        raise BuildError(f"{folder.url}: {first_line(error)}; make room and {again}") from None
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    (folder / WORK).mkdir(parents=True, exist_ok=True)
-    with (folder / WORK / "lock").open("a+") as file:
+def _locked(folder: LocalFolder) -> Iterator[None]:
+    """Have a folder to oneself for as long as the process lives and the context lasts."""
+    lock = folder.path / WORK / "lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             raise BuildError(
-                f"{folder}: another build ({file.read().strip() or 'unknown'}) is writing here; wait for it, or name "
-                "another folder with --out"
+                f"{folder.url}: another build ({file.read().strip() or 'just begun'}) is writing here; wait for it, or "
+                "name another folder with --out"
             ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()}")
-        file.flush()
+        with named(lock):
+            file.truncate(0)
+            file.write(f"process {os.getpid()}")
+            file.flush()
         yield
 
 
@@ -193,6 +207,17 @@ def _key(site: Site, inputs: dict[str, str]) -> str:
     return hashlib.sha256(canonical_json(decides)).hexdigest()
 
 
+def standing_build(folder: Folder, site: Site, files: Files, inputs: dict[str, str], say: Say) -> Manifest | None:
+    """The build that is there, if it is what the recipe says and whole; else what is wrong with it is said."""
+    standing = _standing(folder)
+    if standing is None:
+        return None
+    if standing.key != _key(site, inputs):
+        say(f"{folder.url}: is built anew, as {' and '.join(_changes(standing, site, inputs))} changed")
+        return None
+    return standing if _whole(folder, standing, files, say) else None
+
+
 def _standing(folder: Folder) -> Manifest | None:
     """The manifest of the build that is there, if this version reads it."""
     try:
@@ -202,7 +227,10 @@ def _standing(folder: Folder) -> Manifest | None:
 
 
 def _whole(folder: Folder, manifest: Manifest, files: Files, say: Say) -> bool:
-    """Whether every shard of a build that stands is as it was built."""
+    """Whether the manifest and every shard of a build that stands are as they were built."""
+    if publish.digest(manifest) != manifest.digest:
+        say(f"{folder.url}/manifest.json: is not as it was built, and is made again")
+        return False
     for entry in manifest.shards:
         if isinstance(folder, LocalFolder):
             path = folder.path / entry.file

@@ -3,14 +3,15 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dataforge import recipe, work_index
-from dataforge.build import WORK
+from dataforge import recipe
+from dataforge.build import WORK, inputs_of, refusals, standing_build
 from dataforge.config import Document
 from dataforge.folders import at
 from dataforge.inputs import Files
 from dataforge.schedule import Schedule
 from dataforge.stages import Facts
 from dataforge.tasks import Site, Task
+from dataforge.work_index import Index, counted
 
 
 class _NotMadeError(Exception):
@@ -21,35 +22,48 @@ def explained(document: Document, out: Path | str | None) -> Iterator[str]:
     """A line for each kind of stage: how many of its tasks would run, and what has changed."""
     read = recipe.read(document)
     folder = at(out or Path("builds") / read.data.name)
-    work = at(f"{folder.url}/{WORK}")
-    site, files = Site(read, work.url), Files(work)
-    schedule = Schedule(site, {spec.name: files.scan(spec.path) for spec in read.sources})
-    step_files = {spec.name: files.sha256(spec.path) for spec in read.every_step if spec.path is not None}
-    index = work_index.Index(site.work)
-    lines: list[str] = []
-    runs = False
+    with refusals(folder):
+        work = at(f"{folder.url}/{WORK}")
+        site, files = Site(read, work.url), Files(work)
+        scans = {spec.name: files.scan(spec.path) for spec in read.sources}
+        step_files = {spec.name: files.sha256(spec.path) for spec in read.every_step if spec.path is not None}
+        plan = _Plan(Schedule(site, scans), site)
+        try:
+            plan.schedule.run(plan.ask, step_files)
+        except _NotMadeError:
+            # A build that stands needs no stages: they may have been pruned.
+            if standing_build(folder, site, files, inputs_of(scans, step_files), lambda text: None) is None:
+                yield f"{folder.url}: would run"
+                yield from plan.lines
+                yield "  all that follows depends on them and runs where its own input changes"
+                return
+            plan.lines = []
+        yield f"{folder.url}: everything is made; nothing would run"
+        yield from plan.lines
 
-    def ask(stage: str, tasks: Sequence[Task]) -> list[list[Facts]]:
-        nonlocal runs
-        found = [[site.work.find(key) for key in task.keys] for task in tasks]
+
+class _Plan:
+    """Asks a schedule's tasks whether they are done, and stops at the first stage where one is not."""
+
+    def __init__(self, schedule: Schedule, site: Site) -> None:
+        self.schedule, self._work, self._index = schedule, site.work, Index(site.work)
+        self.lines: list[str] = []
+
+    def ask(self, stage: str, tasks: Sequence[Task]) -> list[list[Facts]]:
+        """What each task has reported; raises `_NotMadeError`."""
+        # An order is read in order to go on.
+        find = self._work.sound if stage == "order" else self._work.find
+        found = [[find(key) for key in task.keys] for task in tasks]
         kinds: dict[str, list[str | None]] = {}
         for task, of_task in zip(tasks, found, strict=True):
             for key, facts in zip(task.keys, of_task, strict=True):
-                name, ingredients = schedule.why[key]
-                reason = None if facts is not None else index.reason(name, ingredients)
+                name, ingredients = self.schedule.why[key]
+                reason = None if facts is not None else self._index.reason(name, ingredients)
                 kinds.setdefault(name.split(" ")[0], []).append(reason)
         for kind, reasons in kinds.items():
             missing = [reason for reason in reasons if reason is not None]
-            why = f": {work_index.counted(missing)}" if missing else ""
-            lines.append(f"  {kind:8} {len(missing):,} of {len(reasons):,} run{why}")
+            why = f": {counted(missing)}" if missing else ""
+            self.lines.append(f"  {kind:8} {len(missing):,} of {len(reasons):,} run{why}")
         if any(facts is None for of_task in found for facts in of_task):
-            runs = True
             raise _NotMadeError
         return [[facts for facts in of_task if facts is not None] for of_task in found]
-
-    try:
-        schedule.run(ask, step_files)
-    except _NotMadeError:
-        lines.append("  all that follows depends on them and runs where its own input changes")
-    yield f"{folder.url}: {'would run' if runs else 'everything is made; nothing would run'}"
-    yield from lines

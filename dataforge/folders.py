@@ -20,6 +20,8 @@ import pyarrow as pa
 from dataforge.errors import BuildError
 from dataforge.shards import replace_file
 
+_SCRATCH = ".scratch"
+
 
 class Folder(Protocol):
     """Files by their names, with `/` between folders. Reading what is not there raises `FileNotFoundError`."""
@@ -51,6 +53,12 @@ class Folder(Protocol):
 
     def local(self, name: str) -> AbstractContextManager[Path]:
         """The path of a file on this machine that holds the same, for as long as the context lasts."""
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """A folder of this machine for as long as the context lasts."""
+
+    def holds(self, place: object) -> bool:
+        """Whether a file that an error names lies in it."""
 
 
 def at(place: str | Path) -> Folder:
@@ -86,7 +94,8 @@ class LocalFolder:
         """Write a file whole or not at all."""
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(target, content)
+        with named(target):
+            replace_file(target, content)
 
     def size(self, name: str) -> int | None:
         """A file's bytes."""
@@ -116,7 +125,7 @@ class LocalFolder:
         try:
             os.link(source, goal)
         except OSError:
-            replace_file(goal, source.read_bytes())
+            self.write(target, source.read_bytes())
 
     def open(self, name: str) -> pa.NativeFile:
         """A file, mapped into memory: reading touches only its pages."""
@@ -126,6 +135,25 @@ class LocalFolder:
     def local(self, name: str) -> Iterator[Path]:
         """The file itself."""
         yield self.path / name
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder in it, so that what a killed process leaves there is found."""
+        place = self.path / _SCRATCH
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place) as folder:
+            yield Path(folder)
+
+    def holds(self, place: object) -> bool:
+        """Whether a path lies in it."""
+        return isinstance(place, str) and Path(place).absolute().is_relative_to(self.path.absolute())
+
+    def sweep(self) -> None:
+        """Take away what killed processes left half written; nobody else may write here meanwhile."""
+        for pattern in (".*.tmp", "*/.*.tmp"):
+            for path in self.path.glob(pattern):
+                path.unlink(missing_ok=True)
+        self.delete(_SCRATCH)
 
 
 @dataclass(frozen=True)
@@ -143,11 +171,12 @@ class RemoteFolder:
     def write(self, name: str, content: bytes | Iterable[bytes]) -> None:
         """Object stores show a file once it is whole; others get a temporary name and a rename."""
         target, temporary = f"{self.root}/{name}", f"{self.root}/{name}.{os.getpid()}.tmp"
-        self.filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
-        with self.filesystem.open(temporary, "wb") as file:
-            for piece in [content] if isinstance(content, bytes) else content:
-                file.write(piece)
-        self.filesystem.mv(temporary, target)
+        with named(f"{self.url}/{name}"):
+            self.filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
+            with self.filesystem.open(temporary, "wb") as file:
+                for piece in [content] if isinstance(content, bytes) else content:
+                    file.write(piece)
+            self.filesystem.mv(temporary, target)
 
     def size(self, name: str) -> int | None:
         """A file's bytes."""
@@ -186,3 +215,24 @@ class RemoteFolder:
             path = Path(scratch) / Path(name).name
             self.filesystem.get_file(f"{self.root}/{name}", str(path))
             yield path
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """One among this machine's temporary files."""
+        with tempfile.TemporaryDirectory(prefix="forge-") as folder:
+            yield Path(folder)
+
+    def holds(self, place: object) -> bool:
+        """Whether a URL lies in it; what the client raises of itself names paths behind the URL, or nothing."""
+        return place is None or str(place).startswith((self.url, self.root))
+
+
+@contextmanager
+def named(place: str | Path) -> Iterator[None]:
+    """Let what the system refuses name the file, which it leaves out where a write fails."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(place)
+        raise

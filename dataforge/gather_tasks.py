@@ -20,6 +20,9 @@ class LinkTask:
     cuts: int
     key: str
 
+    def __str__(self) -> str:
+        return f"what belongs together among the records of {len(self.thin)} parts"
+
     @property
     def keys(self) -> tuple[str, ...]:
         """The links."""
@@ -32,7 +35,7 @@ class LinkTask:
         if facts is not None or spec is None:
             return [{**(facts or {}), "made": False}]
         names = [work.name(key, "thin.parquet") for _, key in self.thin]
-        with gathers.tables(work.folder, names) as paths, gathers.scratch() as folder:
+        with gathers.tables(work.folder, names) as paths, work.folder.scratch() as folder:
             parts = [(part, path) for (part, _), path in zip(self.thin, paths, strict=True)]
             gathers.links(site.line.gather(spec), parts, self.cut, self.cuts, folder / "links.parquet")
             content = (folder / "links.parquet").read_bytes()
@@ -47,6 +50,9 @@ class DecideTask:
     thin: tuple[tuple[int, str], ...]
     links: tuple[str, ...]
     key: str
+
+    def __str__(self) -> str:
+        return f"what is decided on the records of {len(self.thin)} parts"
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -64,7 +70,7 @@ class DecideTask:
         with (
             gathers.tables(work.folder, names) as paths,
             gathers.tables(work.folder, linked) as link_paths,
-            gathers.scratch() as folder,
+            work.folder.scratch() as folder,
         ):
             parts = [(part, path) for (part, _), path in zip(self.thin, paths, strict=True)]
             gathers.decide(site.line.gather(spec), parts, link_paths, folder / "decided.parquet")
@@ -83,6 +89,9 @@ class OrderTask:
     cuts: int
     key: str
 
+    def __str__(self) -> str:
+        return f"the order of the rows of {self.split}"
+
     @property
     def keys(self) -> tuple[str, ...]:
         """The order."""
@@ -95,7 +104,7 @@ class OrderTask:
         if facts is not None:
             return [{**facts, "made": False}]
         names = [work.name(key, f"{self.split}-thin.parquet") for _, key in self.thin]
-        with gathers.tables(work.folder, names) as paths:
+        with gathers.tables(work.folder, names) as paths, work.folder.scratch() as folder:
             parts = [(part, path) for (part, _), path in zip(self.thin, paths, strict=True)]
-            slices = gathers.shards_of_rows(parts, self.cut, self.cuts)
+            slices = gathers.shards_of_rows(parts, self.cut, self.cuts, folder)
         return [{**work.keep(self.key, [("slices.parquet", parquet_bytes(slices))], {}), "made": True}]

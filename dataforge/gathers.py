@@ -6,21 +6,23 @@ that is said.
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataforge.components import Gather
-from dataforge.folders import Folder
+from dataforge.folders import Folder, named
 from dataforge.line import Decisions
 from dataforge.pack import TOKENS_PER_ROW, TOKENS_PER_SHARD
 from dataforge.records import canonical_json
 
+T = TypeVar("T")
 MEMORY = "512MB"
 BYTES_PER_ROW = 12
 """Of the thin table that puts rows in order."""
@@ -29,23 +31,29 @@ BYTES_PER_CUT = 2**32
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="forge-") as folder:
-        yield Path(folder)
-
-
-@contextmanager
-def connection() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database of its own, with a folder for what does not fit into its memory."""
-    with scratch() as folder:
+def connection(scratch: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database of its own, with a folder for what does not fit into its memory: `scratch`, or a passing one."""
+    with tempfile.TemporaryDirectory(prefix="forge-") as passing:
         settings: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": MEMORY,
-            "temp_directory": str(folder),
+            "temp_directory": str(scratch or passing),
             "preserve_insertion_order": "false",
         }
         with duckdb.connect(":memory:", config=settings) as opened:
             yield opened
+
+
+def asked(scratch: Path, ask: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+    """What is asked of a database of its own.
+
+    A query does not hear an interrupt from the keyboard, so it runs in a thread, and whoever waits for it tells it.
+    """
+    with connection(scratch) as opened, ThreadPoolExecutor(1) as thread:
+        try:
+            return thread.submit(ask, opened).result()
+        except KeyboardInterrupt:
+            opened.interrupt()
+            raise
 
 
 @contextmanager
@@ -74,22 +82,29 @@ def cuts(sizes: Sequence[int]) -> int:
 
 def links(gather: Gather, parts: Sequence[tuple[int, Path]], cut: int, of: int, target: Path) -> None:
     """Write what one cut of the keys says belongs together as a Parquet file."""
-    with connection() as opened:
+
+    def ask(opened: duckdb.DuckDBPyConnection) -> None:
         view(opened, "thin", parts)
         _write(gather.link(opened, cut, of), target)
+
+    asked(target.parent, ask)
 
 
 def decide(gather: Gather, parts: Sequence[tuple[int, Path]], linked: Sequence[Path], target: Path) -> None:
     """Write what is decided as a Parquet file, sorted by part and position."""
-    with connection() as opened:
+
+    def ask(opened: duckdb.DuckDBPyConnection) -> None:
         view(opened, "thin", parts)
         view(opened, "links", list(enumerate(linked)))
         _write(gather.decide(opened), target)
 
+    asked(target.parent, ask)
+
 
 def in_memory(gather: Gather, thin: Sequence[pa.Table]) -> list[Decisions]:
     """The decisions of a few parts, whose thin tables are given."""
-    with scratch() as folder:
+    with tempfile.TemporaryDirectory(prefix="forge-") as place:
+        folder = Path(place)
         parts = [(number, folder / f"thin-{number}.parquet") for number in range(len(thin))]
         for (_, path), table in zip(parts, thin, strict=True):
             pq.write_table(table, path)
@@ -134,14 +149,15 @@ def read_range(file: pa.NativeFile, start: int, stop: int) -> list[dict[str, Any
     return found
 
 
-def shards_of_rows(parts: Sequence[tuple[int, Path]], cut: int, of: int) -> pa.Table:
+def shards_of_rows(parts: Sequence[tuple[int, Path]], cut: int, of: int, scratch: Path) -> pa.Table:
     """Which rows of each part go into which shard: `shard`, `part`, `start` and `stop`, of one cut of the draws.
 
     Rows are ordered by what was drawn for them, then by part. Those before the cut are only counted.
     """
     low, high = cut * 2**64 // of, (cut + 1) * 2**64 // of - 1
     cost = f"greatest(length, {TOKENS_PER_ROW})::BIGINT"
-    with connection() as opened:
+
+    def ask(opened: duckdb.DuckDBPyConnection) -> pa.Table:
         view(opened, "thin", parts)
         found = opened.sql(
             f"""
@@ -157,9 +173,11 @@ def shards_of_rows(parts: Sequence[tuple[int, Path]], cut: int, of: int) -> pa.T
         )
         return found.to_arrow_table()
 
+    return asked(scratch, ask)
+
 
 def _write(found: pa.Table | pa.RecordBatchReader, target: Path) -> None:
     batches = found.to_batches() if isinstance(found, pa.Table) else found
-    with pq.ParquetWriter(target, found.schema) as writer:
+    with named(target), pq.ParquetWriter(target, found.schema) as writer:
         for batch in batches:
             writer.write_batch(batch)

@@ -1,17 +1,15 @@
 """The files a build reads, cut into parts: what was seen before at the same size and time is not read again."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from dataforge import readers
 from dataforge.folders import Folder
 from dataforge.readers import Scan, Span
 from dataforge.shards import sha256_of
+from dataforge.stages import read_note, write_note
 
 _FILE = "files.json"
 _SETTLED_NS = 2_000_000_000
@@ -22,30 +20,36 @@ class Files:
     """What is known of files, kept in a build's `.work` folder to save time only."""
 
     def __init__(self, work: Folder) -> None:
-        self._work, self._known = work, _load(work)
+        self._work, self._known = work, read_note(work, _FILE) or {}
         self._changed = False
 
     def scan(self, path: Path) -> Scan:
-        """A file's hash and parts. Raises `InputError` where it holds no records."""
-        found = self._recall(path, "scan")
-        if found is not None:
-            return Scan(found["sha256"], tuple(Span(**span) for span in found["spans"]))
-        scan = readers.scan(path)
-        self._remember(path, "scan", {"sha256": scan.sha256, "spans": [asdict(span) for span in scan.spans]})
-        return scan
+        """A file's hash and parts. Raises `InputError` where it holds no records or cannot be read."""
+        with readers.readable(path):
+            found = self._recall(path, "scan")
+            if found is not None:
+                return Scan(found["sha256"], tuple(Span(**span) for span in found["spans"]))
+            scan = readers.scan(path)
+            self._remember(path, "scan", {"sha256": scan.sha256, "spans": [asdict(span) for span in scan.spans]})
+            return scan
 
     def sha256(self, path: Path) -> str:
-        """A file's hash."""
-        found = self._recall(path, "sha256")
-        if found is None:
-            found = sha256_of(path)
-            self._remember(path, "sha256", found)
-        return str(found)
+        """A file's hash. Raises `InputError` where it cannot be read."""
+        with readers.readable(path):
+            found = self._recall(path, "sha256")
+            if found is None:
+                found = sha256_of(path)
+                self._remember(path, "sha256", found)
+            return str(found)
+
+    def written(self, path: Path, sha256: str) -> None:
+        """Note the hash of a file that was written just now."""
+        self._remember(path, "sha256", sha256)
 
     def save(self) -> None:
         """Keep what was learned."""
         if self._changed:
-            self._work.write(_FILE, orjson.dumps(self._known))
+            write_note(self._work, _FILE, self._known)
 
     def _recall(self, path: Path, what: str) -> Any:
         known, state = self._known.get(f"{what} {path.resolve()}"), path.stat()
@@ -61,11 +65,3 @@ class Files:
             "found": found,
         }
         self._changed = True
-
-
-def _load(work: Folder) -> dict[str, Any]:
-    try:
-        known = orjson.loads(work.read(_FILE))
-    except (FileNotFoundError, orjson.JSONDecodeError):
-        return {}
-    return dict(known) if isinstance(known, Mapping) else {}

@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -58,12 +59,21 @@ class Part:
     span: Span
 
 
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn what the system refuses into an `InputError` that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
 def scan(path: Path, limit: int | None = None) -> Scan:
     """Cut a JSON array or JSON Lines file, told apart by the first character; with `limit`, its first records alone.
 
-    Raises `InputError` for an empty file and for a JSON array that breaks off.
+    Raises `InputError` for an empty file, one that the system does not let be read, and a JSON array that breaks off.
     """
-    with path.open("rb") as file:
+    with readable(path), path.open("rb") as file:
         start = file.read(4096).removeprefix(_BOM).lstrip()
         if not start:
             raise InputError(f"{path}: holds no records; one JSON object a line is what is read")
@@ -81,10 +91,10 @@ def scan(path: Path, limit: int | None = None) -> Scan:
 def read(part: Part) -> Iterator[Row | Reject]:
     """The records of a part.
 
-    Raises `InputError` where the file is no longer the one that was scanned.
+    Raises `InputError` where the file is no longer the one that was scanned, or cannot be read.
     """
     span = part.span
-    with part.path.open("rb") as file:
+    with readable(part.path), part.path.open("rb") as file:
         file.seek(span.start)
         content = file.read(span.end - span.start)
     if _hash(content) != span.hash:

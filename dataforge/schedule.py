@@ -81,9 +81,10 @@ class Schedule:
                 decided, hashes = self._gather(number + 1, records, found, ask)
         made.reports = [facts for of_part in reports for facts in of_part]
         sizes = [of_part[-1]["sizes"] for of_part in reports]
-        for split in SPLITS:
-            made.shards += self._shards(split, rows, sizes, ask)
-        made.records = self._parquet(records, rows, ask)
+        shards, files = self._shards(rows, sizes, ask), self._parquet(records, rows)
+        last_tasks: list[ShardTask | RecordsTask] = [*shards, *files]
+        packed = [(task.key, facts) for task, (facts,) in zip(last_tasks, ask("pack", last_tasks), strict=True)]
+        made.shards, made.records = packed[: len(shards)], packed[len(shards) :]
         return made
 
     def _key(self, stage: str, name: str, ingredients: Ingredients) -> str:
@@ -146,7 +147,9 @@ class Schedule:
         thin = tuple((at, records[at]) for at in sizes)
         cuts = gathers.cuts(list(sizes.values()))
         common = {f"the records before {spec.name}": thin, f"the settings of {spec.name}": spec.normalised()}
-        links = [self._key(spec.name, f"links {cut + 1} of {cuts}", {**common, "cut": cut}) for cut in range(cuts)]
+        links = [
+            self._key(spec.name, f"links {cut + 1} of {cuts}", {**common, "cut": [cut, cuts]}) for cut in range(cuts)
+        ]
         ask(f"{spec.name}: links", [LinkTask(number, thin, cut, cuts, key) for cut, key in enumerate(links)])
         key = self._key(spec.name, "decisions", {**common, "links": links})
         ((facts,),) = ask(f"{spec.name}: decisions", [DecideTask(number, thin, tuple(links), key)])
@@ -156,39 +159,49 @@ class Schedule:
             [ranges[at][2] if at in ranges else None for at in range(len(self.parts))],
         )
 
-    def _shards(self, split: Split, rows: Sequence[str], sizes: Sequence[Facts], ask: Ask) -> list[tuple[str, Facts]]:
+    def _shards(self, rows: Sequence[str], sizes: Sequence[Facts], ask: Ask) -> list[ShardTask]:
+        """What is to be packed, once the order of all rows is known; training before evaluation."""
+        orders = [task for split in SPLITS for task in self._orders(split, rows, sizes)]
+        ask("order", orders)
+        return [
+            task for split in SPLITS for task in self._cut([order for order in orders if order.split == split], rows)
+        ]
+
+    def _orders(self, split: Split, rows: Sequence[str], sizes: Sequence[Facts]) -> list[OrderTask]:
         thin = tuple((at, key) for at, key in enumerate(rows) if split in sizes[at])
         if not thin:
             return []
-        total = sum(sizes[at][split]["rows"] for at, _ in thin)
-        cuts = gathers.cuts([total * gathers.BYTES_PER_ROW])
+        cuts = gathers.cuts([sum(sizes[at][split]["rows"] for at, _ in thin) * gathers.BYTES_PER_ROW])
         keys = [
-            self._key(f"order of {split}", f"{cut + 1} of {cuts}", {"rows": thin, "cut": cut}) for cut in range(cuts)
+            self._key("order", f"{split} {cut + 1} of {cuts}", {"rows": thin, "cut": [split, cut, cuts]})
+            for cut in range(cuts)
         ]
-        ask(f"{split}: order", [OrderTask(split, thin, cut, cuts, key) for cut, key in enumerate(keys)])
+        return [OrderTask(split, thin, cut, cuts, key) for cut, key in enumerate(keys)]
+
+    def _cut(self, orders: Sequence[OrderTask], rows: Sequence[str]) -> list[ShardTask]:
+        """The order of a split's rows as shards; one that two cuts share takes from both."""
         slices: dict[int, dict[int, tuple[int, int]]] = {}
-        for key in keys:
-            with self._site.work.open(key, "slices.parquet") as file:
+        for order in orders:
+            with self._site.work.open(order.key, "slices.parquet") as file:
                 columns = pq.read_table(file).to_pydict()
             for shard, part, start, stop in zip(*columns.values(), strict=True):
                 of_shard = slices.setdefault(shard, {})
                 of_shard[part] = (min(start, of_shard.get(part, (start, stop))[0]), stop)
         tasks = []
         for number, shard in enumerate(sorted(slices)):
-            of_shard = slices[shard]
-            taken = tuple((rows[part], *of_shard[part]) for part in sorted(of_shard))
+            split, taken = orders[0].split, tuple((rows[part], *of) for part, of in sorted(slices[shard].items()))
             ingredients = {"its rows": taken, "the window": self._recipe.window, "the seed": self._recipe.data.seed}
             key = self._key("shard", f"{split} {number}", {**ingredients, "its name": [split, number]})
             tasks.append(ShardTask(split, number, taken, key))
-        return [(task.key, facts) for task, (facts,) in zip(tasks, ask(f"{split}: shards", tasks), strict=True)]
+        return tasks
 
-    def _parquet(self, records: Sequence[str], rows: Sequence[str], ask: Ask) -> list[tuple[str, Facts]]:
+    def _parquet(self, records: Sequence[str], rows: Sequence[str]) -> list[RecordsTask]:
         tasks = []
         for start in range(0, len(rows), PARTS_PER_FILE):
             pairs = tuple(zip(records, rows, strict=True))[start : start + PARTS_PER_FILE]
             key = self._key("parquet", str(start // PARTS_PER_FILE), {"its rows": pairs})
             tasks.append(RecordsTask(pairs, key))
-        return [(task.key, facts) for task, (facts,) in zip(tasks, ask("records as Parquet", tasks), strict=True)]
+        return tasks
 
 
 def _has_thin(facts: Facts) -> bool:

@@ -21,6 +21,7 @@ from dataforge.records import canonical_json
 
 Facts = dict[str, Any]
 """What a task reports: JSON values."""
+_HASH = "hash"
 Ingredients = Mapping[str, Any]
 """JSON values by the words that tell a user what they are."""
 
@@ -49,11 +50,8 @@ class Work:
 
     def find(self, key: str) -> Facts | None:
         """What a finished stage reported, if all its outputs are there in their full size."""
-        try:
-            note = orjson.loads(self.folder.read(_name(key, "done")))
-        except (FileNotFoundError, orjson.JSONDecodeError):
-            return None
-        if note.pop("hash") != _hash(canonical_json(note)):
+        note = read_note(self.folder, _name(key, "done"))
+        if note is None:
             return None
         sizes_fit = all(self.folder.size(_name(key, output)) == size for output, (size, _) in note["files"].items())
         return {**note["facts"], "files": note["files"]} if sizes_fit else None
@@ -72,8 +70,7 @@ class Work:
         for output, content in outputs:
             self.folder.write(_name(key, output), content)
             files[output] = (len(content), _hash(content))
-        note = {"facts": facts, "files": files}
-        self.folder.write(_name(key, "done"), orjson.dumps({**note, "hash": _hash(canonical_json(note))}))
+        write_note(self.folder, _name(key, "done"), {"facts": facts, "files": files})
         return {**facts, "files": files}
 
     def read(self, key: str, output: str) -> bytes:
@@ -104,6 +101,20 @@ class Work:
             mine = [name for name in names if name.startswith(f"{key[:2]}/{key}.")]
             for name in sorted(mine, key=lambda name: not name.endswith(".done")):
                 self.folder.delete(name)
+
+
+def write_note(folder: Folder, name: str, note: Mapping[str, Any]) -> None:
+    """Write JSON values, with a hash that tells whether they are still what was written."""
+    folder.write(name, orjson.dumps({**note, _HASH: _hash(canonical_json(note))}))
+
+
+def read_note(folder: Folder, name: str) -> dict[str, Any] | None:
+    """What `write_note` wrote, or None where it is not there or no longer the same."""
+    try:
+        note = orjson.loads(folder.read(name))
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        return None
+    return note if isinstance(note, dict) and note.pop(_HASH, None) == _hash(canonical_json(note)) else None
 
 
 def _name(key: str, output: str) -> str:

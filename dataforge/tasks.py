@@ -35,6 +35,10 @@ class Site:
     recipe: Recipe
     url: str
 
+    def __reduce__(self) -> tuple[type["Site"], tuple[Recipe, str]]:
+        """Another process loads for itself what this one has loaded."""
+        return Site, (self.recipe, self.url)
+
     @cached_property
     def line(self) -> Line:
         """The stations of the recipe."""
@@ -47,7 +51,7 @@ class Site:
 
 
 class Task(Protocol):
-    """Something to do once."""
+    """Something to do once. As a text it is what a user knows it by."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -80,6 +84,10 @@ class PartTask:
     """The key of its records as they enter the segment; None at the head of the line."""
     decided: Decided | None = None
 
+    def __str__(self) -> str:
+        span = self.part.span
+        return f"records {span.ordinal + 1} to {span.ordinal + span.records} of {self.part.path}"
+
     @property
     def keys(self) -> tuple[str, ...]:
         """Records, and rows where it ends with them."""
@@ -111,7 +119,7 @@ class PartTask:
             decisions = _decisions(site.work, self.decided) if self.decided else {}
             chats = site.line.decided(read_chats(site.work, self.before), segment.after, decisions, tally)
         kept = list(site.line.segment(chats, self.segment, tally))
-        outputs = [("records.arrow", _arrow(chat_table.to_table(kept))), *_reject_output(tally)]
+        outputs = [("records.arrow", arrow_bytes(chat_table.to_table(kept))), *_reject_output(tally)]
         if not self.rows:
             following = site.recipe.segments[self.segment + 1].after
             if following is None:
@@ -165,6 +173,9 @@ class ShardTask:
     """Of each part with rows for it, their key and where they begin and end."""
     key: str
 
+    def __str__(self) -> str:
+        return f"shard {self.number} of {self.split}"
+
     @property
     def keys(self) -> tuple[str, ...]:
         """The shard."""
@@ -193,6 +204,9 @@ class RecordsTask:
     parts: tuple[tuple[str, str], ...]
     """The keys of each part's records and rows."""
     key: str
+
+    def __str__(self) -> str:
+        return f"the records of {len(self.parts)} parts as Parquet"
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -233,7 +247,8 @@ def _reject_output(tally: Tally) -> Iterator[tuple[str, bytes]]:
         yield "rejects", b"".join(report.reject_line(reject) for reject in tally.rejects)
 
 
-def _arrow(table: pa.Table) -> bytes:
+def arrow_bytes(table: pa.Table) -> bytes:
+    """A table as an Arrow stream, compressed."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
         writer.write_table(table)

@@ -1,6 +1,7 @@
-"""Plain text: literal replacement."""
+"""Plain text: literal replacement, and one form for texts that read the same."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,3 +35,16 @@ def fill(value: Any, words: Mapping[str, str]) -> tuple[Any, set[str]]:
         return part
 
     return replaced(value), seen
+
+
+def normalised(text: str) -> str:
+    """NFKC, caseless, every run of white space one blank and none at the ends; punctuation stays.
+
+    Without its punctuation `x = -1` would read as `x = 1`. NFKC makes full-width letters and signs ordinary ones, and
+    also a raised 2 a plain one. A control character that counts as white space, such as U+001E, is not in the result.
+    """
+    if text.isascii():
+        return " ".join(text.lower().split())
+    # Folding may leave a text that is not in NFKC, hence twice.
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return " ".join(folded.split())

@@ -3,12 +3,9 @@
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
-
-import orjson
 
 from dataforge.records import canonical_json
-from dataforge.stages import Ingredients, Work, program
+from dataforge.stages import Ingredients, Work, program, read_note, write_note
 
 _FILE = "index.json"
 _PROGRAM = "this program"
@@ -19,10 +16,7 @@ class Index:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        try:
-            found: Any = orjson.loads(work.folder.read(_FILE))
-        except (FileNotFoundError, orjson.JSONDecodeError):
-            found = {}
+        found = read_note(work.folder, _FILE) or {}
         self._builds = int(found.get("builds", 0))
         self._last: dict[str, dict[str, str]] = found.get("last", {})
         self._used: dict[str, int] = found.get("used", {})
@@ -51,8 +45,7 @@ class Index:
             gone.append(key)
         self._work.forget(gone)
         self._used = {key: build for key, build in self._used.items() if key in sizes and key not in set(gone)}
-        content = {"builds": self._builds, "last": self._last, "used": self._used}
-        self._work.folder.write(_FILE, orjson.dumps(content))
+        write_note(self._work.folder, _FILE, {"builds": self._builds, "last": self._last, "used": self._used})
 
 
 def counted(reasons: list[str]) -> str:

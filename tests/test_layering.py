@@ -18,6 +18,7 @@ DATAFORGE = [
     "records",
     "seeds",
     "text",
+    "sketch",
     "sources",
     "steps",
     "components",
@@ -31,6 +32,7 @@ DATAFORGE = [
     "answers",
     "render",
     "laws",
+    "flat_ids",
     "text_ids",
     "headers",
     "tokenize",
@@ -52,6 +54,7 @@ DATAFORGE = [
     "engines",
     "publish",
     "sample",
+    "disk",
     "work_index",
     "build",
     "explain",
@@ -64,7 +67,7 @@ DATAFORGE = [
     "cli",
 ]
 SOURCES_MAY_IMPORT = {"config", "records", "text"}
-STEPS_MAY_IMPORT = {"errors", "config", "records", "seeds", "text"}
+STEPS_MAY_IMPORT = {"errors", "config", "records", "seeds", "text", "sketch"}
 TRAINKIT_MAY_IMPORT = {"errors", "config", "seeds", "shards"}
 HEAVY = {"torch", "transformers", "peft", "trainkit"}
 

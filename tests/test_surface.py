@@ -12,7 +12,7 @@ from trainkit import objectives
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 OPTIONS = {
-    "build": {"recipe", "overrides", "out", "as_json"},
+    "build": {"recipe", "overrides", "out", "workers", "engine", "work_limit", "explain", "as_json"},
     "chat": {"adapter", "prompts", "beside", "system"},
     "demo": set(),
     "eval": {"adapter", "questions", "as_json"},
@@ -21,7 +21,7 @@ OPTIONS = {
     "templates": set(),
     "templates check": {"template", "kwargs", "tokenizer", "write_empty", "as_json"},
     "train": {"processes", "recipe", "overrides", "out", "plan", "as_json"},
-    "validate": {"target", "as_json"},
+    "validate": {"target", "as_json", "deep", "sample"},
 }
 
 

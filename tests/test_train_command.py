@@ -101,13 +101,29 @@ def test_stages_run_in_order_each_on_from_the_one_before(forge: Forge, recipe: P
     assert lines[1] < lines[0], "the second stage begins where the first one ended"
 
 
-def test_a_flipped_bit_is_found_before_a_step_is_trained(forge: Forge, recipe: Path, tmp_path: Path) -> None:
-    assert forge("build", recipe).returncode == 0
-    shard = tmp_path / "builds" / "small" / "shards" / "train-00000.arrow"
+def flip_a_bit(shard: Path) -> None:
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
-    said = error(forge("train", recipe))
+
+
+def test_a_flipped_bit_is_mended_before_a_step_is_trained(forge: Forge, recipe: Path, tmp_path: Path) -> None:
+    assert forge("build", recipe).returncode == 0
+    shard = tmp_path / "builds" / "small" / "shards" / "train-00000.arrow"
+    whole = shard.read_bytes()
+    flip_a_bit(shard)
+    done = forge("train", recipe)
+    assert done.returncode == 0, done
+    assert "train-00000.arrow: is not as it was built, and is made again" in done.stderr
+    assert shard.read_bytes() == whole
+
+
+def test_a_flipped_bit_of_a_build_without_its_recipe_is_found(forge: Forge, recipe: Path, tmp_path: Path) -> None:
+    assert forge("build", recipe).returncode == 0
+    flip_a_bit(tmp_path / "builds" / "small" / "shards" / "train-00000.arrow")
+    content = json.loads(recipe.read_text())
+    (tmp_path / "alone.yaml").write_text(json.dumps({"train": {**content["train"], "data": "builds/small"}}))
+    said = error(forge("train", "alone.yaml"))
     assert "train-00000.arrow: the shard's bytes are not those that were built" in said
     assert not (tmp_path / "runs").exists()
 

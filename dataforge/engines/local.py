@@ -1,14 +1,17 @@
 """Processes of this machine, one task at a time each.
 
 With one worker the tasks run in the process that asks. A worker that dies is replaced and its task tried once more; a
-worker whose parent dies reads the end of its pipe and leaves.
+worker whose parent dies reads the end of its pipe and leaves. An interrupt from the keyboard reaches the parent alone,
+which stops the others.
 """
 
 import multiprocessing
 import os
+import pickle
 import signal
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -49,13 +52,15 @@ class Local:
             while waiting and idle:
                 worker = idle.pop()
                 number, attempt = waiting.pop()
-                worker.connection.send(tasks[number])
+                # One that died while it was idle is found dead below.
+                with suppress(ConnectionError):
+                    worker.connection.send(tasks[number])
                 busy[worker.connection] = (worker, number, attempt)
             for connection in wait(list(busy)):
                 worker, number, attempt = busy.pop(connection)
                 try:
                     result = worker.connection.recv()
-                except (EOFError, ConnectionError):
+                except (EOFError, OSError):
                     waiting.append((number, self._next_attempt(worker, tasks[number], attempt)))
                     idle.append(self._replace(worker))
                     continue
@@ -78,7 +83,7 @@ class Local:
             ended = worker.process.exitcode or 0
             how = signal.Signals(-ended).name if ended < 0 else f"exit code {ended}"
             raise BuildError(
-                f"a worker ended with {how} over {task}, for the second time; SIGKILL mostly means that memory ran "
+                f"a worker ended with {how} over {task}, and so did the next; SIGKILL mostly means that memory ran "
                 "out: try fewer with --workers"
             )
         return attempt + 1
@@ -96,18 +101,28 @@ class _Worker:
         self.connection, theirs = _spawn.Pipe()
         threads = max(1, cores() // of)
         self.process: BaseProcess = _spawn.Process(target=_work, args=(theirs, site, threads), daemon=True)
-        self.process.start()
+        with _no_interrupt():
+            self.process.start()
         theirs.close()
 
 
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Hold an interrupt from the keyboard back: a process that is started meanwhile does so for good."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _work(connection: "Connection[Any, Any]", site: Site, threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started it stops it
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
     os.environ["RAYON_NUM_THREADS"] = str(threads)
     while True:
         try:
             task: Task = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             return
         try:
             result: object = task.run(site)
@@ -115,8 +130,18 @@ def _work(connection: "Connection[Any, Any]", site: Site, threads: int) -> None:
             result = error
         except Exception as error:
             error.add_note(f"in a worker: {traceback.format_exc()}")
-            result = error
+            result = _sendable(error)
         try:
             connection.send(result)
-        except BrokenPipeError:
+        except ConnectionError:
             return
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error itself if it arrives whole at the other end of a pipe, else all that it says."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        text = "".join(traceback.format_exception(error))
+        return RuntimeError(f"a worker's error that cannot be sent as it is: {text}")
+    return error

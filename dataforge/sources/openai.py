@@ -18,6 +18,8 @@ from dataforge import config
 from dataforge.records import ROLES, Chat, Message, Reject, Row, ToolCall
 
 _REASONING = ("reasoning_content", "reasoning", "thinking")
+_PLAIN, _SPEAKERS = {"role", "content"}, {"system", "user", "assistant"}
+"""Of nearly every message, of which nothing else needs to be asked."""
 _MESSAGE_KEYS = {"role", "content", "weight", "name", "tool_calls", "tool_call_id", "function_call", *_REASONING}
 
 
@@ -50,6 +52,8 @@ def convert(row: Row, settings: config.Settings) -> Chat | Reject:
 def _message(found: Any, number: int) -> Message:
     if not isinstance(found, dict):
         raise _Fault("bad_message", f"message {number} must be an object, not {type(found).__name__}")
+    if found.keys() == _PLAIN and found["role"] in _SPEAKERS and isinstance(found["content"], str):
+        return Message(found["role"], found["content"])
     role = "tool" if found.get("role") == "function" else found.get("role")
     if role not in ROLES:
         raise _Fault("bad_role", f"message {number} has the role {role!r}; known: {', '.join(ROLES)}")

@@ -21,14 +21,13 @@ from typing import Any
 
 import cpu_documents
 import cpu_report
+import peer_environments
 import platformdirs
 from cpu_arms import Arm, arms, as_they_come, candidates
 
 from dataforge import bases
 
 HERE = Path(__file__).resolve().parent
-ENVIRONMENT = "trl-1.16.0"
-PACKAGES = (("torch==2.13.0",), ("trl==1.16.0", "transformers==5.23.0", "peft==0.21.2"))
 ENOUGH = 300
 """Seconds after which a run of defaults that this processor is slow with is given up."""
 
@@ -91,7 +90,7 @@ class Runner:
         self._results.mkdir(parents=True, exist_ok=True)
         self.base = bases.resolve(cpu_documents.BASE)
         self.work = cpu_documents.prepare(options.data, options.work / "data", options.steps)
-        self._peer = _environment(options.envs)
+        self._peer = peer_environments.python_of(peer_environments.TRL, options.envs)
 
     def adapter(self, arm: Arm, number: int) -> Path:
         """Where a run leaves its adapter."""
@@ -151,22 +150,6 @@ class Runner:
 
 def _memory_gb() -> int:
     return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
-
-
-def _environment(folder: Path) -> Path:
-    """The peers' Python, made with its packages where it is not there yet."""
-    home = folder / ENVIRONMENT
-    python, made = home / "bin" / "python", home / "made"
-    if not made.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        print(f"making the peers' environment {home}", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
-        for packages in PACKAGES:
-            subprocess.run(
-                [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages], check=True
-            )
-        made.touch()
-    return python
 
 
 def _search(runner: Runner) -> None:

@@ -15,7 +15,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -38,14 +38,13 @@ def main() -> None:
     arguments = parser.parse_args()
     format_ = ChatFormat(load_tokenizer("smollm2-135m"), "tokenizer", Path())
     corpus = list(read_conversations(arguments.conversations))
-    cpu = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine())
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("tokenizers", "jinja2"))
     table = (
-        f"{os.cpu_count()} cores, {cpu}; {versions}; {ROUNDS} rounds, medians in seconds\n\n"
+        f"{os.cpu_count()} cores, {processor()}; {versions}; {ROUNDS} rounds, medians in seconds\n\n"
         "| corpus | tokens | one call | in calls of 1,024 | ours | ours / one call | ours / in calls |\n"
         "|---|---|---|---|---|---|---|\n"
     )
-    for name, chats in (("numbered", list(_numbered(corpus))), ("as it is", list(_repeated(corpus)))):
+    for name, chats in (("numbered", list(numbered(corpus))), ("as it is", list(_repeated(corpus)))):
         table += _measure(name, chats, format_) + "\n"
     print(table)
     if arguments.out:
@@ -73,7 +72,7 @@ def _measure(name: str, chats: list[Chat], format_: ChatFormat) -> str:
 
     times = [[_seconds(run) for run in (one_call, in_calls, ours)] for _ in range(ROUNDS)]
     once, called, certified = (statistics.median(column) for column in zip(*times, strict=True))
-    ratios = [_spread([row[2] / row[against] for row in times]) for against in (0, 1)]
+    ratios = [spread([row[2] / row[against] for row in times]) for against in (0, 1)]
     return f"| {name} | {tokens:,} | {once:.1f} | {called:.1f} | {certified:.1f} | {' | '.join(ratios)} |"
 
 
@@ -83,7 +82,8 @@ def _seconds(run: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def _spread(ratios: list[float]) -> str:
+def spread(ratios: Sequence[float]) -> str:
+    """The median with the least and the greatest."""
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
@@ -93,12 +93,13 @@ def read_conversations(path: Path) -> Iterator[list[Message]]:
         for line in lines:
             record = json.loads(line)
             for side in ("chosen", "rejected"):
-                messages = list(_messages(record[side]))
+                messages = list(messages_of(record[side]))
                 if messages and messages[-1].role == "assistant":
                     yield messages
 
 
-def _messages(text: str) -> Iterator[Message]:
+def messages_of(text: str) -> Iterator[Message]:
+    """The messages of one side of an hh-rlhf record."""
     for exchange in text.split("\n\nHuman: ")[1:]:
         asked, *answered = exchange.split("\n\nAssistant: ")
         yield Message("user", asked)
@@ -106,7 +107,8 @@ def _messages(text: str) -> Iterator[Message]:
             yield Message("assistant", answered[0])
 
 
-def _numbered(corpus: list[list[Message]]) -> Iterator[Chat]:
+def numbered(corpus: list[list[Message]]) -> Iterator[Chat]:
+    """The conversations over and over, a running number in every message."""
     for number, messages in enumerate(itertools.islice(itertools.cycle(corpus), CONVERSATIONS)):
         said = (Message(each.role, f"{each.content} {number}-{place}") for place, each in enumerate(messages))
         yield Chat(f"{number:032x}", Origin("hh", "hh", number, number + 1), tuple(said))
@@ -117,9 +119,11 @@ def _repeated(corpus: list[list[Message]]) -> Iterator[Chat]:
         yield Chat(f"{number:032x}", Origin("hh", "hh", number, number + 1), tuple(messages))
 
 
-def _cpuinfo() -> list[str]:
+def processor() -> str:
+    """What the system calls the processor."""
     path = Path("/proc/cpuinfo")
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":
