@@ -7,7 +7,7 @@ that is said.
 import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataforge.components import Gather
-from dataforge.folders import Folder
 from dataforge.line import Decisions
 from dataforge.pack import TOKENS_PER_ROW, TOKENS_PER_SHARD
 from dataforge.records import canonical_json
@@ -46,13 +45,6 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         }
         with duckdb.connect(":memory:", config=settings) as opened:
             yield opened
-
-
-@contextmanager
-def tables(folder: Folder, names: Sequence[str]) -> Iterator[list[Path]]:
-    """Parquet files as paths of this machine."""
-    with ExitStack() as stack:
-        yield [stack.enter_context(folder.local(name)) for name in names]
 
 
 def view(opened: duckdb.DuckDBPyConnection, name: str, parts: Sequence[tuple[int, Path]]) -> None:
