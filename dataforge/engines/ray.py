@@ -10,13 +10,17 @@ import itertools
 import logging
 import os
 import platform
+import socket
+import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from dataforge.errors import BuildError, ForgeError, InputError, first_line
 from dataforge.folders import at
@@ -62,17 +66,20 @@ def start(site: Site, workers: int) -> "Ray":
     # Another site than the caller's, which may have loaded what no process needs to be sent.
     job = _Job(uuid.uuid4().hex, Site(site.recipe, place), folder, _agreed(site))
     at(place).write(_TOKEN, job.id.encode())
-    mine = not ray.is_initialized()
-    if mine:
-        _connect(workers)
-    return Ray(job, mine)
+    with ExitStack() as stack:
+        if not ray.is_initialized():
+            # Ray tells of lost nodes on standard output, which is for the command's own report.
+            stack.enter_context(redirect_stdout(sys.stderr))
+            _connect(workers)
+            stack.callback(ray.shutdown)
+        return Ray(job, stack.pop_all())
 
 
 class Ray:
     """A cluster at work for one build."""
 
-    def __init__(self, job: _Job, mine: bool) -> None:
-        self._job, self._mine = ray.put(job), mine
+    def __init__(self, job: _Job, connection: ExitStack) -> None:
+        self._job, self._connection = ray.put(job), connection
         self._run = ray.remote(num_cpus=1, max_retries=RETRIES)(_run)
         self._busy: dict[Any, int] = {}
 
@@ -98,25 +105,33 @@ class Ray:
         for reference in self._busy:
             ray.cancel(reference, force=True)
         self._busy.clear()
-        if self._mine:
-            ray.shutdown()
+        self._connection.close()
 
 
 def _connect(workers: int) -> None:
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    address = os.environ.get("RAY_ADDRESS", "auto")
-    if address != "local":
-        try:
+    address = os.environ.get("RAY_ADDRESS") or "auto"
+    try:
+        if address not in ("auto", "local"):
+            _knock(address)
+        if address != "local":
             ray.init(address=address, **quiet)
             return
-        except ConnectionError as error:
-            if address != "auto" or "Could not find any running Ray" not in str(error):
-                raise BuildError(
-                    f"no Ray cluster answers at {address} ({first_line(error)}); set RAY_ADDRESS to its head, "
-                    "HOST:6379, or to 'local' for one on this machine alone"
-                ) from None
+    except (ConnectionError, OSError, ValueError) as error:
+        if address != "auto" or "Could not find any running Ray" not in str(error):
+            raise BuildError(
+                f"no Ray cluster answers at {address} ({first_line(error)}); set RAY_ADDRESS to its head, HOST:6379, "
+                "or to 'local' for one on this machine alone"
+            ) from None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
+
+
+def _knock(address: str) -> None:
+    """Raise `OSError` or `ValueError` where nobody listens; Ray itself would ask for a quarter of an hour."""
+    place = urlsplit(f"//{address.removeprefix('ray://')}")
+    with socket.create_connection((place.hostname, place.port), timeout=10):
+        pass
 
 
 def _room() -> int:

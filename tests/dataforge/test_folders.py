@@ -157,9 +157,8 @@ def test_what_another_process_writes_is_seen_at_once(folder: Folder) -> None:
 
 
 def test_whoever_looks_sees_all_of_a_file_or_nothing(folder: Folder) -> None:
-    other, seen, done = beside(folder), set[int], threading.Event()
-    sizes = {1: 300_000, 2: 200_000}
-    seen = set()
+    other, done = beside(folder), threading.Event()
+    sizes, seen = [300_000, 200_000], set[int]()
 
     def look() -> None:
         while not done.is_set():
@@ -171,10 +170,10 @@ def test_whoever_looks_sees_all_of_a_file_or_nothing(folder: Folder) -> None:
     looking = threading.Thread(target=look)
     looking.start()
     for number in range(20):
-        folder.write("a", bytes(sizes[1 + number % 2]))
+        folder.write("a", bytes(sizes[number % 2]))
     done.set()
     looking.join()
-    assert seen <= set(sizes.values())
+    assert seen <= set(sizes)
 
 
 def test_a_protocol_without_a_client_is_told_in_one_line() -> None:
