@@ -38,9 +38,9 @@ def connection(scratch: Path | None = None) -> Iterator[duckdb.DuckDBPyConnectio
             "memory_limit": MEMORY,
             "temp_directory": str(scratch or passing),
             "preserve_insertion_order": "false",
-            "enable_progress_bar": "false",
         }
         with duckdb.connect(":memory:", config=settings) as opened:
+            opened.execute("SET enable_progress_bar = false")
             yield opened
 
 
