@@ -12,6 +12,7 @@ import signal
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -109,6 +110,7 @@ class _Worker:
 @contextmanager
 def _no_interrupt() -> Iterator[None]:
     """Hold an interrupt from the keyboard back: a process that is started meanwhile does so for good."""
+    resource_tracker.ensure_running()  # when it begins to run it lets interrupts through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
