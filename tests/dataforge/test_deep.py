@@ -78,6 +78,7 @@ def test_the_builds_of_the_samples_hold(path: Path, tiny_base: Path, tmp_path: P
         {"sources": [{"use": "alpaca", "path": "corpus.jsonl", "weight": 2.5}]},
         {"sources": [{"use": "alpaca", "path": "corpus.jsonl", "weight": 0.5}], "split": {"eval": 0.5}},
         {"seed": -1},
+        {"steps": [{"use": "dedupe"}]},
     ],
     ids=json.dumps,
 )
