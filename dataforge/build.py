@@ -154,8 +154,8 @@ def _locked(folder: LocalFolder) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             raise BuildError(
-                f"{folder.url}: another build ({file.read().decode() or 'just begun'}) is writing here; wait for it, or "
-                "name another folder with --out"
+                f"{folder.url}: another build ({file.read().decode() or 'just begun'}) is writing here; wait for it, "
+                "or name another folder with --out"
             ) from None
         with named(lock):
             file.truncate(0)
