@@ -10,7 +10,6 @@ the same as JSON.
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -53,8 +52,11 @@ def main() -> None:
         "| | |",
         "|---|---|",
         *(
-            f"| {name}: one worker's time / two workers' | {_ratio(rounds, f'{key} 1', f'{key} 2')} |"
-            for name, key in (("build", "plain"), ("build with near-duplicates", "near"))
+            f"| {name}: one worker's time / two workers' | {spread([each[one] / each[two] for each in rounds])} |"
+            for name, one, two in (
+                ("build", "plain 1", "plain 2"),
+                ("build with near-duplicates", "near 1", "near 2"),
+            )
         ),
         *(
             f"| {name}, s | {spread([each[key] for each in rounds])} |"
@@ -124,11 +126,6 @@ def _seconds(run: Callable[[], None]) -> float:
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
-
-
-def _ratio(rounds: Sequence[dict[str, float]], one: str, two: str) -> str:
-    ratios = [each[one] / each[two] for each in rounds]
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 if __name__ == "__main__":
