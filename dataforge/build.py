@@ -148,19 +148,18 @@ def _locked(folder: LocalFolder) -> Iterator[None]:
     """Have a folder to oneself for as long as the process lives and the context lasts."""
     lock = folder.path / WORK / "lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a+") as file:
+    with lock.open("a+b", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             raise BuildError(
-                f"{folder.url}: another build ({file.read().strip() or 'just begun'}) is writing here; wait for it, or "
-                "name another folder with --out"
+                f"{folder.url}: another build ({file.read().decode() or 'just begun'}) is writing here; wait for it, "
+                "or name another folder with --out"
             ) from None
         with named(lock):
             file.truncate(0)
-            file.write(f"process {os.getpid()}")
-            file.flush()
+            file.write(f"process {os.getpid()}".encode())
         yield
 
 

@@ -8,7 +8,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataforge.components import Gather
-from dataforge.folders import Folder, named
+from dataforge.folders import named
 from dataforge.line import Decisions
 from dataforge.pack import TOKENS_PER_ROW, TOKENS_PER_SHARD
 from dataforge.records import canonical_json
@@ -40,6 +40,7 @@ def connection(scratch: Path | None = None) -> Iterator[duckdb.DuckDBPyConnectio
             "preserve_insertion_order": "false",
         }
         with duckdb.connect(":memory:", config=settings) as opened:
+            opened.execute("SET enable_progress_bar = false")
             yield opened
 
 
@@ -54,13 +55,6 @@ def asked(scratch: Path, ask: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         except KeyboardInterrupt:
             opened.interrupt()
             raise
-
-
-@contextmanager
-def tables(folder: Folder, names: Sequence[str]) -> Iterator[list[Path]]:
-    """Parquet files as paths of this machine."""
-    with ExitStack() as stack:
-        yield [stack.enter_context(folder.local(name)) for name in names]
 
 
 def view(opened: duckdb.DuckDBPyConnection, name: str, parts: Sequence[tuple[int, Path]]) -> None:

@@ -190,8 +190,9 @@ class ShardTask:
         for key, start, stop in self.slices:
             with site.work.open(key, f"{self.split}.arrow") as file:
                 parts.append(row_table.read(file, start, stop))
-        rows = row_table.merge(parts)
-        windows = pack(rows, site.recipe.window, site.recipe.data.seed)
+        rows, order = row_table.together(parts)
+        parts.clear()
+        windows = pack(rows, order, site.recipe.window, site.recipe.data.seed)
         content, entry = shard_writer.shard(f"{self.split}-{self.number:05d}", self.split, windows)
         facts = {"entry": entry.model_dump(mode="json"), "lengths": row_table.lengths_of(rows)}
         return [{**site.work.keep(self.key, [("shard.arrow", content)], facts), "made": True}]

@@ -5,6 +5,7 @@ worker whose parent dies reads the end of its pipe and leaves. An interrupt from
 which stops the others.
 """
 
+import ctypes
 import multiprocessing
 import os
 import pickle
@@ -12,9 +13,12 @@ import signal
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
+
+import pyarrow as pa
 
 from dataforge.engines import cores
 from dataforge.errors import BuildError, ForgeError
@@ -109,6 +113,7 @@ class _Worker:
 @contextmanager
 def _no_interrupt() -> Iterator[None]:
     """Hold an interrupt from the keyboard back: a process that is started meanwhile does so for good."""
+    resource_tracker.ensure_running()  # when it begins to run it lets interrupts through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -135,6 +140,15 @@ def _work(connection: "Connection[Any, Any]", site: Site, threads: int) -> None:
             connection.send(result)
         except ConnectionError:
             return
+        _give_memory_back()
+
+
+def _give_memory_back() -> None:
+    """What a task took is the next worker's too; the C library would keep it, where it is glibc."""
+    pa.default_memory_pool().release_unused()
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
 
 
 def _sendable(error: Exception) -> Exception:

@@ -6,9 +6,9 @@ ids of tool calls, `chat_template_kwargs`) is not compared.
 
 Near-duplicates are records whose sets of runs of five characters have at least `near` of their union in common (their
 Jaccard similarity), as 128 MinHash values of each tell: at 0.8 the estimate is off by 0.035 (one standard deviation),
-so that a pair at the bound itself is found about every other time, and one 0.07 above it nearly always. System messages
-and tools are left out of that, since a long instruction that records share would make all of them alike; records that
-differ in them are never the same, only near.
+so that of pairs at the bound itself half are found, and of those 0.07 above it 99 in 100. System messages and tools
+are left out of that, since a long instruction that records share would make all of them alike; records that differ in
+them are never the same, only near.
 
 Of all records that are linked to one another, through others too, the first in the order of sources and files stays.
 """

@@ -40,9 +40,13 @@ def environment(folder: Path) -> Environment:
 class Worker:
     """A library on one tokenizer, on so many cores from one on; `refused` says why there is none."""
 
-    def __init__(self, environment: Environment, library: str, tokenizer: Path, threads: int, core: int = 0) -> None:
+    def __init__(
+        self, environment: Environment, library: str, tokenizer: Path, threads: int, core: int | None = None
+    ) -> None:
         worker = str(HERE / "encoders_worker.py")
-        command = [str(environment.python), worker, library, str(tokenizer), str(threads), str(core)]
+        command = [str(environment.python), worker, library, str(tokenizer), str(threads), str(core or 0)]
+        # Seconds of the process are not disturbed by others; those of threads and of processes side by side add up.
+        self._of_process = threads == 1 and core is None
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
@@ -55,7 +59,8 @@ class Worker:
 
     def begin(self, texts: Path, per_call: int = 0, out: Path | None = None, **part: int) -> None:
         """Ask, and do not wait."""
-        request = {"texts": str(texts), "per_call": per_call, "out": str(out) if out else None, **part}
+        request: dict[str, Any] = {"texts": str(texts), "per_call": per_call, "out": str(out) if out else None, **part}
+        request["of_process"] = self._of_process
         if self._process.stdin is None:
             raise RuntimeError("the worker has no input")
         self._process.stdin.write(json.dumps(request) + "\n")

@@ -7,7 +7,8 @@ from typing import Any
 _NOTE = """\
 Written by `python tests/bench/encoders.py --data FOLDER --out tests/bench/encoders.md`. Seconds are medians; a ratio is
 of HF's `encode_batch_fast` to the other in the same round, both with the ids in one numpy int32 array, with its least
-and greatest. A process is bound to as many cores as it has threads."""
+and greatest. A process is bound to as many cores as it has threads. With one thread, seconds
+are the process's own; with two, and of two processes, they are by the clock, on a machine that others used as well."""
 
 
 def report(found: dict[str, Any]) -> str:
@@ -17,7 +18,7 @@ def report(found: dict[str, Any]) -> str:
     lines = [
         "# Tokenizer libraries beside HF's",
         f"{_NOTE}\n\n{machine['cores']} cores, {machine['cpu']}; {found['rounds']} rounds; {versions}",
-        "## Time: SmolLM2's tokenizer, 40,000 rendered conversations",
+        "## Time: SmolLM2's tokenizer, 5,000 rendered conversations",
         *(_timed(found["timed"][threads], threads) for threads in ("1", "2")),
         "## Two processes or one",
         _processes(found["processes"]),
@@ -39,7 +40,7 @@ def _timed(timed: dict[str, Any], threads: str) -> str:
     against = timed["tokenizers"]
     for name, each in timed.items():
         if each.get("refused"):
-            lines.append(f"| {name} | refuses | | | |")
+            lines.append(f"| {name} | {each['refused']} | | | |")
             continue
         encode, arrays = (statistics.median(part[key] for part in each["calls"]) for key in ("encode", "arrays"))
         refused = f" ({each['calls'][0]['refused']:,} texts refused)" if each["calls"][0]["refused"] else ""
@@ -66,11 +67,14 @@ def _processes(processes: dict[str, dict[str, list[float]]]) -> str:
 
 
 def _sizes(texts: dict[str, int]) -> str:
-    sizes = ", ".join(f"{count:,} {corpus}" for corpus, count in texts.items() if corpus != "conversations")
+    sizes = ", ".join(f"{corpus} {count:,}" for corpus, count in texts.items() if corpus != "conversations").replace(
+        "2,000 conversations 2,000", "conversations 2,000"
+    )
     return (
-        f"Texts: {sizes}. A cell gives the texts with other ids than HF's (and, after a plus, those it raised for) and"
-        " how many times as fast it was on the 4,000 conversations, with the ids in numpy, on one thread (the slower of"
-        " two rounds); a dash is a tokenizer that it refuses."
+        f"Texts ({sizes}). A cell gives the texts with other ids than HF's (and, after a plus, those it raised for) and"
+        " how many times as fast it was on the 2,000 conversations, with the ids in numpy, on one thread (the slower of"
+        " two rounds); a dash is a tokenizer that it refuses. Who has other ids for one"
+        " tokenizer is not asked for the next."
     )
 
 

@@ -3,7 +3,8 @@
     python encoders_worker.py LIBRARY TOKENIZER_JSON THREADS FIRST_CORE
 
 The first line it prints is `{}`, or `{"refused": ...}` where the library does not take the tokenizer. For every line
-of JSON it is given (`texts`: a JSON file, `per_call`: texts a call, `out`: a file for the ids, or none) it prints one:
+of JSON it is given (`texts`: a JSON file, `per_call`: texts a call, `of_process`:
+whether seconds are the process's own, `out`: a file for the ids, or none) it prints one:
 the seconds of encoding and of making arrays of the answers, the tokens, and how many texts the library refused. A text
 is refused where the library raises for it alone; the length of its ids is -1.
 """
@@ -42,8 +43,9 @@ def _answer(request: dict[str, Any], encode: Any, arrays: Any) -> dict[str, Any]
     texts = texts[request.get("first", 0) :: request.get("step", 1)]
     per_call = request["per_call"] or len(texts)
     ids, lengths, spent, refused = [], [], [0.0, 0.0], [""]
+    clock = time.process_time if request["of_process"] else time.perf_counter
     for start in range(0, len(texts), per_call):
-        for part in _parts(texts[start : start + per_call], encode, arrays, spent, refused):
+        for part in _parts(texts[start : start + per_call], encode, arrays, clock, spent, refused):
             ids.append(part[0])
             lengths.append(part[1])
     flat, counts = np.concatenate(ids), np.concatenate(lengths)
@@ -58,14 +60,14 @@ def _answer(request: dict[str, Any], encode: Any, arrays: Any) -> dict[str, Any]
     }
 
 
-def _parts(texts: list[str], encode: Any, arrays: Any, spent: list[float], refused: list[str]) -> list[Any]:
+def _parts(texts: list[str], encode: Any, arrays: Any, clock: Any, spent: list[float], refused: list[str]) -> list[Any]:
     """The arrays of a call; where it raises, those of each text by itself."""
     import numpy as np
 
-    begun = time.perf_counter()
+    begun = clock()
     try:
         answer = encode(texts)
-        encoded = time.perf_counter()
+        encoded = clock()
         flat = arrays(answer)
         # The answer is let go where a caller would let it go.
         del answer
@@ -76,9 +78,9 @@ def _parts(texts: list[str], encode: Any, arrays: Any, spent: list[float], refus
         refused[0] = refused[0] or _short(error)
         if len(texts) == 1:
             return [(np.empty(0, np.int32), np.array([-1]))]
-        return [part for text in texts for part in _parts([text], encode, arrays, spent, refused)]
+        return [part for text in texts for part in _parts([text], encode, arrays, clock, spent, refused)]
     spent[0] += encoded - begun
-    spent[1] += time.perf_counter() - encoded
+    spent[1] += clock() - encoded
     return [flat]
 
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import accumulate, combinations, count
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,40 @@ def test_records_hang_together_through_others(run: Dedupe) -> None:
     assert last.facts["similarity"] == pytest.approx(alike[0, 6], abs=5 * deviation(0.5))
     alike_to = f"is about {last.facts['similarity']:.0%} like record {chats[0].id} (corpus.jsonl:1)"
     assert last.detail == f"{alike_to}, through records between them"
+
+
+def test_each_of_sixteen_records_with_a_common_key_is_compared_with_each(run: Dedupe) -> None:
+    draw = random.Random(14)
+    text = sentence(draw, 80)
+    variants = [asked("".join(changed(text, draw, 5)), number) for number in range(15)]
+    chats = [*variants[:9], asked("".join(text), 15), *variants[9:]]
+    found = run(chats, near=0.8)
+    sketches = found.step.thin(chats).column("sketch").to_pylist()
+    rows, keys = bands(0.8)
+    expected = {
+        (one, other)
+        for one, other in combinations(range(16), 2)
+        if sum(map(eq, sketches[one], sketches[other])) >= 103
+        and any(sketches[one][at : at + rows] == sketches[other][at : at + rows] for at in range(0, rows * keys, rows))
+    }
+    assert len(expected) > 10
+    assert found.linked == expected
+
+
+@pytest.mark.parametrize("cuts", [1, 2, 256, 65536])
+def test_every_key_falls_into_one_cut(cuts: int) -> None:
+    """Keys on the bounds of cuts: records of which all values are 0, 128, 0 and 128 in turn, or 255."""
+    values = [bytes(VALUES), bytes([0x80, 0] * (VALUES // 2)), b"\xff" * VALUES]
+    rows = [
+        {"part": 0, "position": position, "exact_high": 0, "exact_low": position, "sketch": values[position // 2]}
+        for position in range(6)
+    ]
+    step = dedupe.start("dedupe", dedupe.Settings(near=1))
+    with duckdb.connect() as connection:
+        connection.register("thin", pa.Table.from_pylist(rows))
+        touched = {number * cuts // 65536 for number in (0, 0x8000, 0x0080, 0xFFFF)}
+        links = [link for cut in touched for link in step.link(connection, cut, cuts).to_pylist()]
+    assert {(link["first"], link["second"]) for link in links} == {(0, 1), (2, 3), (4, 5)}
 
 
 def test_many_copies_of_one_record_are_found_though_they_are_not_alike_themselves(run: Dedupe) -> None:
