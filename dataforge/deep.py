@@ -52,7 +52,7 @@ class Proof:
     decoded: int = 0
     """Rows as their record gives them whose ids decode to what was rendered."""
     undecoded: dict[str, int] = field(default_factory=dict)
-    """Rows as their record gives them whose text could not be compared, by what is to be said of the tokenizer."""
+    """Rows as their record gives them whose ids decode to another text, by what is to be said of the tokenizer."""
 
     def fault(self, text: str) -> None:
         """Put down or count what does not hold."""

@@ -15,11 +15,12 @@ import pyarrow as pa
 
 from dataforge.shards import Split
 
-DECODER, NORMALIZER, UNKNOWN = range(3)
+DECODER, NORMALIZER, UNKNOWN, BLANKS = range(4)
 LOSSES = (
     "the tokenizer's decoder does not write it as it was encoded",
     "the tokenizer's normalizer changes it before it is encoded",
     "the tokenizer has no token for some of its characters",
+    "it is the same but for blanks, which the tokenizer adds or leaves out",
 )
 """Why a row's ids may be right and yet not decode to its text."""
 _ROWS_PER_INSERT = 2**15
@@ -30,15 +31,16 @@ _SCHEMA = pa.schema(
         ("ids", pa.uint64()),
         ("mask", pa.uint64()),
         ("text", pa.uint64()),
+        ("unblanked", pa.uint64()),
         ("expected", pa.int64()),
         ("found", pa.int64()),
         ("place", pa.int64()),
         ("loss", pa.int8()),
     ]
 )
-_ALIKE = """
+_ALIKE = f"""
     SELECT split, row, ids, mask, sum(expected) AS expected, sum(found) AS found, min(place) AS place,
-        min(text) <> max(text) AS undecoded, max(loss) AS loss
+        min(text) <> max(text) AS undecoded, IF(min(unblanked) = max(unblanked), {BLANKS}, max(loss)) AS loss
     FROM rows GROUP BY split, row, ids, mask
 """
 
@@ -149,7 +151,15 @@ class Rows:
             self._waiting.clear()
 
 
-def _hashes(ids: npt.NDArray[np.int32], mask: npt.NDArray[np.int8], text: str) -> tuple[int, int, int]:
-    parts = np.ascontiguousarray(ids, dtype="<i4").data, np.ascontiguousarray(mask, dtype="i1").data, text.encode()
-    one, two, three = (int.from_bytes(hashlib.blake2b(part, digest_size=8).digest(), "little") for part in parts)
-    return one, two, three
+def _hashes(ids: npt.NDArray[np.int32], mask: npt.NDArray[np.int8], text: str) -> tuple[int, int, int, int]:
+    """Of ids, mask, text, and text without blanks."""
+    return (
+        _hash(np.ascontiguousarray(ids, dtype="<i4").data),
+        _hash(np.ascontiguousarray(mask, dtype="i1").data),
+        _hash(text.encode()),
+        _hash("".join(text.split()).encode()),
+    )
+
+
+def _hash(content: bytes | memoryview) -> int:
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")

@@ -83,7 +83,7 @@ def _print(proof: "Proof") -> None:
         f"{proof.decoded:,} rows decode to what was rendered"
     )
     for why, count in proof.undecoded.items():
-        click.echo(f"{count:,} rows could not be compared as text: {why}")
+        click.echo(f"{count:,} rows cannot be shown to decode to what was rendered: {why}")
 
 
 def _check_recipe(path: Path) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from tokenizers import Tokenizer, normalizers
+from tokenizers import Tokenizer, decoders, normalizers
 
 from dataforge import check, config, data_files, deep, shards
 from dataforge.build import build
@@ -396,6 +396,19 @@ def test_texts_that_a_tokenizer_does_not_give_back_are_counted(
     proof = assert_holds(built(write_recipe([*RECORDS, *decomposed], tokenizer=str(lossy)), tmp_path / "b"))
     assert proof.decoded == 40
     assert proof.undecoded == {"the tokenizer's normalizer changes it before it is encoded": 3}
+
+
+def test_texts_that_come_back_but_for_blanks_are_counted_as_such(
+    write_recipe: Write, tiny_base: Path, tmp_path: Path
+) -> None:
+    lossy = tmp_path / "lossy"
+    shutil.copytree(tiny_base, lossy)
+    tokenizer = Tokenizer.from_file(str(lossy / "tokenizer.json"))
+    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 0, 1), decoders.Replace("\n", "")])
+    tokenizer.save(str(lossy / "tokenizer.json"))
+    proof = assert_holds(built(write_recipe(RECORDS, tokenizer=str(lossy)), tmp_path / "b"))
+    assert proof.decoded == 0
+    assert proof.undecoded == {"it is the same but for blanks, which the tokenizer adds or leaves out": 40}
 
 
 def run(*arguments: str | Path) -> tuple[int, str]:
