@@ -12,7 +12,8 @@ import pickle
 import signal
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -39,7 +40,13 @@ class Local:
 
     def __init__(self, site: Site, workers: int) -> None:
         self._site, self._size = site, workers
-        self._workers = [_Worker(site, workers) for _ in range(workers)] if workers > 1 else []
+        self._workers: list[_Worker] = []
+        try:
+            for _ in range(workers if workers > 1 else 0):
+                self._workers.append(_Worker(site, workers))
+        except BaseException:
+            self.close()
+            raise
 
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, list[Facts]]]:
         """What each task reports, with its number, as they end.
@@ -105,20 +112,17 @@ class _Worker:
         self.connection, theirs = _spawn.Pipe()
         threads = max(1, cores() // of)
         self.process: BaseProcess = _spawn.Process(target=_work, args=(theirs, site, threads), daemon=True)
-        with _no_interrupt():
-            self.process.start()
+        # An interrupt is raised in the main thread only, so that none falls into the start of a process.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(_start, self.process).result()
         theirs.close()
 
 
-@contextmanager
-def _no_interrupt() -> Iterator[None]:
-    """Hold an interrupt from the keyboard back: a process that is started meanwhile does so for good."""
-    resource_tracker.ensure_running()  # when it begins to run it lets interrupts through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _start(process: BaseProcess) -> None:
+    """Start a process that hears no interrupt, as its parent stops it."""
+    resource_tracker.ensure_running()  # which would let interrupts through again if it were started below
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    process.start()
 
 
 def _work(connection: "Connection[Any, Any]", site: Site, threads: int) -> None:

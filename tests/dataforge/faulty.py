@@ -91,9 +91,24 @@ class Running:
         _, said = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, said_by(said)
 
-    def left(self) -> list[psutil.Process]:
-        """Processes that it had started and that are still there."""
-        return [child for child in self.children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    def workers(self) -> list[psutil.Process]:
+        """Those of its workers that are still there."""
+        return [child for child in self.children if _is_worker(child)]
+
+    def wait_for_the_workers(self) -> None:
+        """Wait until workers that nobody stops have gone."""
+        end = time.monotonic() + PATIENCE
+        while self.workers():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    """Whether it runs, and is not what multiprocessing has beside the workers, which ends after them."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and "--multiprocessing-fork" in process.cmdline()
+    except psutil.NoSuchProcess:
+        return False
 
 
 def said_by(text: str) -> list[str]:
