@@ -30,7 +30,7 @@ from dataforge.tasks import Site, Task
 
 try:
     import ray
-    from ray.exceptions import RayError, RayTaskError
+    from ray.exceptions import RayError, RaySystemError, RayTaskError
 except ModuleNotFoundError as error:
     raise BuildError(f"the engine ray cannot be loaded ({error}): pip install 'dataforge[ray]'") from None
 
@@ -120,8 +120,8 @@ def _connect(workers: int) -> None:
     except (ConnectionError, OSError, ValueError) as error:
         if address != "auto" or "Could not find any running Ray" not in str(error):
             raise BuildError(
-                f"no Ray cluster answers at {address} ({first_line(error)}); set RAY_ADDRESS to its head, HOST:6379, "
-                "or to 'local' for one on this machine alone"
+                f"no Ray cluster answers at {address} ({first_line(error)}); set RAY_ADDRESS to its head, HOST:6379 "
+                "(and RAY_AUTH_MODE to 'token' where it asks for one), or to 'local' for one on this machine alone"
             ) from None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
@@ -142,6 +142,11 @@ def _room() -> int:
 def _result(reference: Any, task: Task) -> list[Facts]:
     try:
         found: list[Facts] | ForgeError | OSError = ray.get(reference)
+    except RaySystemError as error:
+        raise BuildError(
+            f"a node cannot load the task that it was given ({_last_line(error)}); install there what is installed "
+            "here: pip install 'dataforge[ray]' on every node"
+        ) from None
     except RayTaskError:
         raise
     except RayError as error:
@@ -152,6 +157,10 @@ def _result(reference: Any, task: Task) -> list[Facts]:
     if isinstance(found, BaseException):
         raise found
     return found
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1].strip()
 
 
 _sites: dict[str, Site] = {}
