@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataforge import chat_table
 from dataforge.records import Chat, Message, Origin, ToolCall
 
+UNTIMED = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""No test fails because a machine is slow."""
 TEXTS = st.one_of(
     st.sampled_from(["", "\n", "hello", "你是谁？", "👩‍🚀 e\u0301", "a\n\nb", "<|im_end|>", "\x00", "\ue000"]),
     st.text(max_size=12),
@@ -75,7 +77,7 @@ def weighed(chat: Chat, flags: list[bool]) -> Chat:
     )
 
 
-@settings(max_examples=100, deadline=None)
+@UNTIMED
 @given(st.lists(CHATS, max_size=4))
 def test_conversations_on_their_way_come_back_as_they_were(chats: list[Chat]) -> None:
     table = chat_table.to_table(chats)
@@ -85,7 +87,7 @@ def test_conversations_on_their_way_come_back_as_they_were(chats: list[Chat]) ->
     assert [spelled(chat) for chat in again] == [spelled(chat) for chat in chats]
 
 
-@settings(max_examples=100, deadline=None)
+@UNTIMED
 @given(st.lists(CHATS, max_size=4), st.data())
 def test_conversations_of_a_build_come_back_with_the_weights_that_say_the_same(chats: list[Chat], data: Any) -> None:
     flags = [[data.draw(st.booleans()) for _ in chat.messages] for chat in chats]
@@ -98,7 +100,7 @@ def test_conversations_of_a_build_come_back_with_the_weights_that_say_the_same(c
     assert table.column("trained").to_pylist() == flags
 
 
-@settings(max_examples=100, deadline=None)
+@UNTIMED
 @given(st.lists(CHATS, min_size=3, max_size=5))
 def test_a_slice_of_a_table_holds_its_own_conversations(chats: list[Chat]) -> None:
     table = chat_table.to_table(chats)
