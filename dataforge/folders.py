@@ -39,8 +39,11 @@ class Folder(Protocol):
     def read(self, name: str) -> bytes:
         """A file's content."""
 
-    def write(self, name: str, content: bytes | Iterable[bytes]) -> None:
-        """Write a file, given at once or in pieces: whoever looks sees all of it or nothing."""
+    def write(self, name: str, content: bytes | Iterable[bytes], *, synced: bool = True) -> None:
+        """Write a file, given at once or in pieces: whoever looks sees all of it or nothing.
+
+        Not `synced`, it may be lost or torn when the power fails, which its reader must be able to tell.
+        """
 
     def size(self, name: str) -> int | None:
         """A file's bytes, or None where there is none."""
@@ -104,12 +107,12 @@ class LocalFolder:
         """A file's content."""
         return (self.path / name).read_bytes()
 
-    def write(self, name: str, content: bytes | Iterable[bytes]) -> None:
+    def write(self, name: str, content: bytes | Iterable[bytes], *, synced: bool = True) -> None:
         """Write a file whole or not at all."""
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with named(target):
-            replace_file(target, content)
+            replace_file(target, content, synced=synced)
 
     def size(self, name: str) -> int | None:
         """A file's bytes."""
@@ -137,6 +140,8 @@ class LocalFolder:
         source, goal = self.path / name, self.path / target
         goal.parent.mkdir(parents=True, exist_ok=True)
         goal.unlink(missing_ok=True)
+        with source.open("rb") as file:
+            os.fsync(file.fileno())
         try:
             os.link(source, goal)
         except OSError:
@@ -194,7 +199,7 @@ class RemoteFolder:
         """A file's content."""
         return bytes(self._now.cat_file(f"{self.root}/{name}"))
 
-    def write(self, name: str, content: bytes | Iterable[bytes]) -> None:
+    def write(self, name: str, content: bytes | Iterable[bytes], *, synced: bool = True) -> None:
         """Put a file whole: under its name where a put shows it once it is there, else under another and renamed."""
         target = f"{self.root}/{name}"
         with named(f"{self.url}/{name}"):

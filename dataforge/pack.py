@@ -9,9 +9,9 @@ from dataforge import seeds
 from dataforge.row_table import Rows
 from dataforge.shard_writer import Windows
 
-TOKENS_PER_SHARD = 2**24
+TOKENS_PER_SHARD = 2**23
 TOKENS_PER_ROW = 256
-"""What a row counts at least, so that a shard holds at most 65,536 rows and 16.8 M tokens, whatever their lengths."""
+"""What a row counts at least, so that a shard holds at most 32,768 rows and 8.4 M tokens, whatever their lengths."""
 
 
 def pack(rows: Rows, order: npt.NDArray[np.intp], window: int, seed: int) -> Windows:

@@ -3,6 +3,7 @@
 pytest tests/bench/ray_checks.py
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -106,7 +107,7 @@ def cluster() -> Iterator[None]:
 @pytest.fixture
 def engine(cluster: None, write_recipe: Write, tmp_path: Path) -> Iterator[Any]:
     """An engine for a small recipe."""
-    with engines.opened("ray", _site(write_recipe, tmp_path), 1) as opened:
+    with contextlib.closing(engines.Opened("ray", _site(write_recipe, tmp_path), 1)) as opened:
         yield opened
 
 
