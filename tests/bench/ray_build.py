@@ -29,6 +29,7 @@ from dataforge import bases
 ROOT = Path(__file__).resolve().parents[2]
 SEED = 11
 WORDS_A_MESSAGE = (5, 90)
+MAPS = ("read, tokenize", "train: shards", "eval: shards", "records as Parquet")
 KILL_AT = 0.4
 """Of the parts' stages, when the raylet is killed."""
 SERVER = """
@@ -38,7 +39,8 @@ ThreadedMotoServer(ip_address="127.0.0.1", port=int(sys.argv[1])).start()
 threading.Event().wait()
 """
 RATES = """
-import json, sys, tempfile, time
+import json, os, sys, tempfile, time
+os.environ |= {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from dataforge import config, gathers
@@ -46,12 +48,12 @@ from dataforge.build import Options, build
 
 marks = {}
 def progress(stage, done, of):
-    marks.setdefault(stage, []).append(time.perf_counter())
-start = time.perf_counter()
+    marks[stage] = time.perf_counter(), time.process_time()
+start = time.perf_counter(), time.process_time()
 outcome = build(config.load(Path(sys.argv[1]), ()), sys.argv[2], lambda text: None, Options(workers=1), progress)
-ends = [start, *(times[-1] for times in marks.values())]
-stages = {name: end - begin for name, begin, end in zip(marks, ends, ends[1:])}
-stages["publish"] = time.perf_counter() - ends[-1]
+marks["publish"] = time.perf_counter(), time.process_time()
+ends = [start, *marks.values()]
+stages = {name: [b - a for a, b in zip(*pair)] for name, *pair in zip(marks, ends, ends[1:])}
 rng, parts, rows = np.random.default_rng(0), 1000, 5000
 with tempfile.TemporaryDirectory() as folder:
     files = []
@@ -61,12 +63,12 @@ with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{number}.parquet"
         pq.write_table(pa.table({"draw": draws, "length": lengths}), path)
         files.append((number, path))
-    began = time.perf_counter()
+    began = time.perf_counter(), time.process_time()
     gathers.shards_of_rows(files, 0, 1)
-    order = time.perf_counter() - began
+    order = time.perf_counter() - began[0], time.process_time() - began[1]
 statistics = outcome.manifest.statistics
 print(json.dumps({
-    "seconds": time.perf_counter() - start - order, "digest": outcome.manifest.digest, "stages": stages,
+    "seconds": ends[-1][0] - start[0], "digest": outcome.manifest.digest, "stages": stages,
     "tokens": sum(s.tokens for s in statistics.values()), "rows": sum(s.rows for s in statistics.values()),
     "order_rows": parts * rows, "order_parts": parts, "order_seconds": order,
 }))
@@ -190,8 +192,9 @@ def _table(found: dict[str, Any]) -> str:
     for name, run in found["runs"].items():
         killed = f"{run['killed_after_s']:.1f} s, {run['stages_done']} stages done" if "killed" in run else ""
         rows.append(f"| {name} | {run['seconds']:.1f} | {killed} | {run.get('retried', '')} | `{run['digest'][:16]}` |")
-    stages = [f"| {name} | {seconds:.2f} |" for name, seconds in one["stages"].items()]
-    rate = one["order_rows"] / one["order_seconds"]
+    stages = [f"| {name} | {seconds:.2f} | {cpu:.2f} |" for name, (seconds, cpu) in one["stages"].items()]
+    cpu_seconds = sum(cpu for name, (_, cpu) in one["stages"].items() if name in MAPS)
+    seconds, cpu = one["order_seconds"]
     lines = [
         "# A build through Ray",
         "",
@@ -207,13 +210,16 @@ def _table(found: dict[str, Any]) -> str:
         "",
         "## One process, stage by stage",
         "",
-        "| stage | seconds |",
-        "|---|---|",
+        "| stage | seconds | seconds of a core |",
+        "|---|---|---|",
         *stages,
         "",
-        f"Putting rows in order is one task for up to 358 million rows; of {one['order_rows']:,} rows in "
-        f"{one['order_parts']:,} parts it",
-        f"took {one['order_seconds']:.1f} s: {rate / 1e6:.1f} million rows a second.",
+        "Reading, tokenizing, shards and Parquet are spread over all CPUs:",
+        f"{one['tokens'] / cpu_seconds:,.0f} tokens and {found['records'] / cpu_seconds:,.0f} chats a second of a",
+        "core.",
+        f"Putting rows in order is one task for up to 358 million rows: {one['order_rows']:,} rows in",
+        f"{one['order_parts']:,} parts took {seconds:.1f} s, and {cpu:.1f} s of the cores, of which DuckDB takes all",
+        f"that there are: {one['order_rows'] / cpu / 1e6:.2f} million rows a second of a core.",
         "",
     ]
     return "\n".join(lines)
