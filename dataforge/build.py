@@ -9,12 +9,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
-from dataforge import engines, publish, recipe, shards
+from dataforge import disk, engines, publish, recipe, shards
 from dataforge.config import Document
 from dataforge.engines import Engine
-from dataforge.errors import BuildError, first_line
+from dataforge.errors import BuildError
 from dataforge.folders import Folder, LocalFolder, at, named
 from dataforge.inputs import Files
 from dataforge.readers import Scan
@@ -83,6 +81,10 @@ def build(
         site, files = Site(read, work.url), Files(work)
         scans = {spec.name: files.scan(spec.path) for spec in read.sources}
         step_files = {spec.name: files.sha256(spec.path) for spec in read.every_step if spec.path is not None}
+        engine = engines.Opened(options.engine, site, _workers(options, scans))
+        stack.callback(engine.close)
+        if _standing(folder) is None:
+            engine.start()  # to load what it needs while this process does the same
         notes, inputs = site.line.ready().notes, inputs_of(scans, step_files)
         if isinstance(folder, LocalFolder):
             stack.enter_context(_locked(folder))
@@ -95,7 +97,9 @@ def build(
                 each.sweep()
         for note in notes:
             say(f"note: {note}")
-        engine = stack.enter_context(engines.opened(options.engine, site, _workers(options, scans)))
+        needed = disk.room(site.line, scans, folder) if isinstance(folder, LocalFolder) else None
+        if needed is not None:
+            say(f"{folder.url}: {needed}")
         schedule, counts = Schedule(site, scans), [0, 0]
         made = schedule.run(_asking(engine, counts, progress), step_files)
         counted = publish.noted(made)
@@ -136,8 +140,6 @@ def refusals(folder: Folder) -> Iterator[None]:
             f"{folder.url}: cannot be written ({error.filename}: {reason}); name another folder with --out, or mend "
             f"it and {again}"
         ) from None
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-        raise BuildError(f"{folder.url}: {first_line(error)}; make room and {again}") from None
 
 
 @contextmanager

@@ -27,8 +27,8 @@ _MARKER = re.compile(rf"<{_BAR}[^<>\s]+?{_BAR}>|<(?:start|end)_of_\w+>|<\|\w+>|<
 class ChatFormat:
     """A chat template on a tokenizer.
 
-    `chat` is `tokenizer`, a name in `templates/chat/`, or the path of a template that starts in `folder`. With
-    `lawful`, a template of our own must keep the laws.
+    `chat` is `tokenizer`, a name in `templates/chat/`, or the path of a template that starts in `folder`; where `text`
+    is given, that is its text and nothing is looked up. With `lawful`, a template of our own must keep the laws.
 
     Raises `BaseModelError` where the tokenizer carries no template, `TemplateError` where the template is missing,
     breaks a law, never ends an answer, or ends it with control tokens that the tokenizer lacks.
@@ -40,6 +40,7 @@ class ChatFormat:
         chat: str,
         folder: Path,
         *,
+        text: str | None = None,
         date: datetime.date | None = None,
         kwargs: Mapping[str, Any] | None = None,
         reasoning: Reasoning = "keep",
@@ -48,7 +49,9 @@ class ChatFormat:
         lawful: bool = True,
     ) -> None:
         self.chat, self.kwargs = chat, dict(kwargs or {})
-        self.template = ChatTemplate(_text(tokenizer, chat, folder), tokenizer.variables, date)
+        self.template = ChatTemplate(
+            _text(tokenizer, chat, folder) if text is None else text, tokenizer.variables, date
+        )
         self.missing = [] if chat == "tokenizer" else self._missing(tokenizer)
         if missing_tokens == "add":
             tokenizer = with_new_tokens(tokenizer, self.missing)

@@ -48,7 +48,9 @@ def to_table(chats: Sequence[Chat]) -> pa.Table:
     }
     messages = pa.StructArray.from_arrays([pa.array(columns[key], pa.string()) for key in _KEYS], fields=list(_MESSAGE))
     inputs = [
-        [message.input for message in chat.messages] if any(message.input for message in chat.messages) else None
+        None
+        if all(message.input is None for message in chat.messages)
+        else [message.input for message in chat.messages]
         for chat in chats
     ]
     weights = pa.array([message.weight for message in said], pa.int8())

@@ -8,13 +8,15 @@ the step needs to see more than one record at a time. What a step's settings hav
 import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args
 
-import duckdb
 import pyarrow as pa
 
 from dataforge import config
 from dataforge.records import Chat, Reject, Row
+
+if TYPE_CHECKING:
+    import duckdb
 
 Kind = Literal["sources", "steps"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -63,13 +65,13 @@ class Gather(Protocol):
     def thin(self, chats: Sequence[Chat]) -> pa.Table:
         """What is needed of the records of one part: a column `position` int32, their number in it, and others."""
 
-    def link(self, connection: duckdb.DuckDBPyConnection, cut: int, cuts: int) -> pa.Table | pa.RecordBatchReader:
+    def link(self, connection: "duckdb.DuckDBPyConnection", cut: int, cuts: int) -> pa.Table | pa.RecordBatchReader:
         """What belongs together, of the keys whose hash falls into one of so many cuts.
 
         Sees the view `thin`: the thin tables of all parts with a column `part` int32, their order.
         """
 
-    def decide(self, connection: duckdb.DuckDBPyConnection) -> pa.Table | pa.RecordBatchReader:
+    def decide(self, connection: "duckdb.DuckDBPyConnection") -> pa.Table | pa.RecordBatchReader:
         """A line for each record that does not simply pass: `part`, `position` and more, sorted by both.
 
         Sees the views `thin` and `links`, the links of all cuts.

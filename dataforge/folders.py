@@ -3,12 +3,16 @@
 folder = at("builds/x")           # or "s3://bucket/x", where s3fs is installed
 folder.write("a/b.json", content)
 folder.read("a/b.json")
+
+Several processes, on several machines, may write into one folder; each sees at once what another has written.
 """
 
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +21,12 @@ from typing import Any, Protocol
 import fsspec
 import pyarrow as pa
 
-from dataforge.errors import BuildError
+from dataforge.errors import BuildError, first_line
 from dataforge.shards import replace_file
 
 _SCRATCH = ".scratch"
+_PUTS_ARE_WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci", "memory"})
+"""Where a file that is being put cannot be seen before its last byte is there; a rename would be a second copy."""
 
 
 class Folder(Protocol):
@@ -33,14 +39,17 @@ class Folder(Protocol):
     def read(self, name: str) -> bytes:
         """A file's content."""
 
-    def write(self, name: str, content: bytes | Iterable[bytes]) -> None:
-        """Write a file, given at once or in pieces: whoever looks sees all of it or nothing."""
+    def write(self, name: str, content: bytes | Iterable[bytes], *, synced: bool = True) -> None:
+        """Write a file, given at once or in pieces: whoever looks sees all of it or nothing.
+
+        Not `synced`, it may be lost or torn when the power fails, which its reader must be able to tell.
+        """
 
     def size(self, name: str) -> int | None:
         """A file's bytes, or None where there is none."""
 
-    def names(self, prefix: str) -> list[str]:
-        """The files below a folder of it, sorted."""
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """The files below a folder of it, sorted by name, with their bytes."""
 
     def delete(self, name: str) -> None:
         """Take a file, or a folder with all in it, away; nothing where there is none."""
@@ -51,8 +60,8 @@ class Folder(Protocol):
     def open(self, name: str) -> pa.NativeFile:
         """A file to read from in any order; closing it is the caller's."""
 
-    def local(self, name: str) -> AbstractContextManager[Path]:
-        """The path of a file on this machine that holds the same, for as long as the context lasts."""
+    def local(self, names: Sequence[str]) -> AbstractContextManager[list[Path]]:
+        """The paths of files on this machine that hold the same, for as long as the context lasts."""
 
     def scratch(self) -> AbstractContextManager[Path]:
         """A folder of this machine for as long as the context lasts."""
@@ -64,7 +73,7 @@ class Folder(Protocol):
 def at(place: str | Path) -> Folder:
     """The folder at a path or an fsspec URL.
 
-    Raises `BuildError` where no client for the URL's protocol is installed.
+    Raises `BuildError` where no client for the URL's protocol is installed, and where it gets no answer.
     """
     if "://" not in str(place):
         return LocalFolder(str(place))
@@ -72,7 +81,15 @@ def at(place: str | Path) -> Folder:
         filesystem, path = fsspec.core.url_to_fs(str(place))
     except (ImportError, ValueError) as error:
         raise BuildError(f"{place}: {error}") from None
-    return RemoteFolder(str(place), filesystem, path.rstrip("/"))
+    folder = RemoteFolder(str(place).rstrip("/"), filesystem, path.rstrip("/"))
+    try:
+        folder.size("manifest.json")
+    except Exception as error:  # each client has errors of its own for what is not let in and what does not answer
+        raise BuildError(
+            f"{place}: cannot be reached ({type(error).__name__}: {first_line(error)}); see to the address and the "
+            "credentials, which the protocol's client takes from the environment"
+        ) from None
+    return folder
 
 
 @dataclass(frozen=True)
@@ -90,24 +107,25 @@ class LocalFolder:
         """A file's content."""
         return (self.path / name).read_bytes()
 
-    def write(self, name: str, content: bytes | Iterable[bytes]) -> None:
+    def write(self, name: str, content: bytes | Iterable[bytes], *, synced: bool = True) -> None:
         """Write a file whole or not at all."""
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         with named(target):
-            replace_file(target, content)
+            replace_file(target, content, synced=synced)
 
     def size(self, name: str) -> int | None:
         """A file's bytes."""
         try:
-            return (self.path / name).stat().st_size
-        except FileNotFoundError:
+            found = (self.path / name).stat()
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
 
-    def names(self, prefix: str) -> list[str]:
+    def sizes(self, prefix: str) -> dict[str, int]:
         """The files below a folder of it."""
-        found = (self.path / prefix).rglob("*")
-        return sorted(path.relative_to(self.path).as_posix() for path in found if path.is_file())
+        found = {path.relative_to(self.path).as_posix(): path for path in (self.path / prefix).rglob("*")}
+        return {name: path.stat().st_size for name, path in sorted(found.items()) if path.is_file()}
 
     def delete(self, name: str) -> None:
         """Take a file or folder away."""
@@ -122,6 +140,8 @@ class LocalFolder:
         source, goal = self.path / name, self.path / target
         goal.parent.mkdir(parents=True, exist_ok=True)
         goal.unlink(missing_ok=True)
+        with source.open("rb") as file:
+            os.fsync(file.fileno())
         try:
             os.link(source, goal)
         except OSError:
@@ -132,9 +152,9 @@ class LocalFolder:
         return pa.memory_map(str(self.path / name))
 
     @contextmanager
-    def local(self, name: str) -> Iterator[Path]:
-        """The file itself."""
-        yield self.path / name
+    def local(self, names: Sequence[str]) -> Iterator[list[Path]]:
+        """The files themselves."""
+        yield [self.path / name for name in names]
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -164,57 +184,89 @@ class RemoteFolder:
     filesystem: Any
     root: str
 
+    @property
+    def _puts_are_whole(self) -> bool:
+        protocol = self.filesystem.protocol
+        return bool(_PUTS_ARE_WHOLE.intersection([protocol] if isinstance(protocol, str) else protocol))
+
+    @property
+    def _now(self) -> Any:
+        """The filesystem, which forgets what it has listed: others write here too."""
+        self.filesystem.invalidate_cache()
+        return self.filesystem
+
     def read(self, name: str) -> bytes:
         """A file's content."""
-        return bytes(self.filesystem.cat_file(f"{self.root}/{name}"))
+        return bytes(self._now.cat_file(f"{self.root}/{name}"))
 
-    def write(self, name: str, content: bytes | Iterable[bytes]) -> None:
-        """Object stores show a file once it is whole; others get a temporary name and a rename."""
-        target, temporary = f"{self.root}/{name}", f"{self.root}/{name}.{os.getpid()}.tmp"
+    def write(self, name: str, content: bytes | Iterable[bytes], *, synced: bool = True) -> None:
+        """Put a file whole: under its name where a put shows it once it is there, else under another and renamed."""
+        target = f"{self.root}/{name}"
         with named(f"{self.url}/{name}"):
+            if self._puts_are_whole:
+                self._put(target, content)
+                return
+            # Two machines may try the same task, and their processes may share a number.
+            temporary = f"{target}.{uuid.uuid4().hex}.tmp"
             self.filesystem.makedirs(target.rpartition("/")[0], exist_ok=True)
-            with self.filesystem.open(temporary, "wb") as file:
-                for piece in [content] if isinstance(content, bytes) else content:
-                    file.write(piece)
-            self.filesystem.mv(temporary, target)
+            try:
+                self._put(temporary, content)
+                self.filesystem.mv(temporary, target)
+            except BaseException:
+                if self._now.exists(temporary):
+                    self.filesystem.rm_file(temporary)
+                raise
+
+    def _put(self, path: str, content: bytes | Iterable[bytes]) -> None:
+        if isinstance(content, bytes):
+            self.filesystem.pipe_file(path, content)
+            return
+        # A remote file that is closed counts as whole, even by an error in the middle of writing it.
+        with tempfile.NamedTemporaryFile(prefix="forge-") as file:
+            file.writelines(content)
+            file.flush()
+            self.filesystem.put_file(file.name, path)
 
     def size(self, name: str) -> int | None:
         """A file's bytes."""
         try:
-            return int(self.filesystem.info(f"{self.root}/{name}")["size"])
-        except FileNotFoundError:
+            found = self._now.info(f"{self.root}/{name}")
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        return int(found["size"]) if found["type"] == "file" else None
 
-    def names(self, prefix: str) -> list[str]:
-        """The files below a folder of it."""
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """The files below a folder of it, asked of the server in one listing."""
         try:
-            found = self.filesystem.find(f"{self.root}/{prefix}")
+            found = self._now.find(f"{self.root}/{prefix}".rstrip("/") + "/", detail=True)
         except FileNotFoundError:
-            return []
-        return sorted(path.removeprefix(f"{self.root}/") for path in found)
+            return {}
+        return {path.removeprefix(f"{self.root}/"): int(found[path]["size"]) for path in sorted(found)}
 
     def delete(self, name: str) -> None:
         """Take a file or folder away."""
-        if self.filesystem.exists(f"{self.root}/{name}"):
+        if self._now.exists(f"{self.root}/{name}"):
             self.filesystem.rm(f"{self.root}/{name}", recursive=True)
 
     def publish(self, name: str, target: str) -> None:
         """A copy on the server."""
         goal = f"{self.root}/{target}"
-        self.filesystem.makedirs(goal.rpartition("/")[0], exist_ok=True)
-        self.filesystem.cp_file(f"{self.root}/{name}", goal)
+        if not self._puts_are_whole:  # where they are, there are no folders to make
+            self.filesystem.makedirs(goal.rpartition("/")[0], exist_ok=True)
+        self._now.cp_file(f"{self.root}/{name}", goal)
 
     def open(self, name: str) -> pa.NativeFile:
         """A file that is asked of the server in blocks."""
-        return pa.PythonFile(self.filesystem.open(f"{self.root}/{name}", "rb"), mode="r")
+        return pa.PythonFile(self._now.open(f"{self.root}/{name}", "rb"), mode="r")
 
     @contextmanager
-    def local(self, name: str) -> Iterator[Path]:
-        """A copy for as long as it is needed."""
+    def local(self, names: Sequence[str]) -> Iterator[list[Path]]:
+        """Copies for as long as they are needed; a client that can fetches many at once."""
         with tempfile.TemporaryDirectory(prefix="forge-") as scratch:
-            path = Path(scratch) / Path(name).name
-            self.filesystem.get_file(f"{self.root}/{name}", str(path))
-            yield path
+            paths = [Path(scratch) / f"{number}-{Path(name).name}" for number, name in enumerate(names)]
+            if names:
+                self._now.get([f"{self.root}/{name}" for name in names], [str(path) for path in paths])
+            yield paths
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -233,6 +285,6 @@ def named(place: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        if error.errno is not None and error.filename is None:
             error.filename = str(place)
         raise

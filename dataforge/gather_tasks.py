@@ -35,7 +35,7 @@ class LinkTask:
         if facts is not None or spec is None:
             return [{**(facts or {}), "made": False}]
         names = [work.name(key, "thin.parquet") for _, key in self.thin]
-        with gathers.tables(work.folder, names) as paths, work.folder.scratch() as folder:
+        with work.folder.local(names) as paths, work.folder.scratch() as folder:
             parts = [(part, path) for (part, _), path in zip(self.thin, paths, strict=True)]
             gathers.links(site.line.gather(spec), parts, self.cut, self.cuts, folder / "links.parquet")
             content = (folder / "links.parquet").read_bytes()
@@ -68,8 +68,8 @@ class DecideTask:
         names = [*(work.name(key, "thin.parquet") for _, key in self.thin)]
         linked = [work.name(key, "links.parquet") for key in self.links]
         with (
-            gathers.tables(work.folder, names) as paths,
-            gathers.tables(work.folder, linked) as link_paths,
+            work.folder.local(names) as paths,
+            work.folder.local(linked) as link_paths,
             work.folder.scratch() as folder,
         ):
             parts = [(part, path) for (part, _), path in zip(self.thin, paths, strict=True)]
@@ -104,7 +104,7 @@ class OrderTask:
         if facts is not None:
             return [{**facts, "made": False}]
         names = [work.name(key, f"{self.split}-thin.parquet") for _, key in self.thin]
-        with gathers.tables(work.folder, names) as paths, work.folder.scratch() as folder:
+        with work.folder.local(names) as paths, work.folder.scratch() as folder:
             parts = [(part, path) for (part, _), path in zip(self.thin, paths, strict=True)]
             slices = gathers.shards_of_rows(parts, self.cut, self.cuts, folder)
         return [{**work.keep(self.key, [("slices.parquet", parquet_bytes(slices))], {}), "made": True}]

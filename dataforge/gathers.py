@@ -8,19 +8,22 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataforge.components import Gather
-from dataforge.folders import Folder, named
+from dataforge.errors import BuildError, first_line
+from dataforge.folders import named
 from dataforge.line import Decisions
 from dataforge.pack import TOKENS_PER_ROW, TOKENS_PER_SHARD
 from dataforge.records import canonical_json
+
+if TYPE_CHECKING:
+    import duckdb
 
 T = TypeVar("T")
 MEMORY = "512MB"
@@ -30,17 +33,31 @@ BYTES_PER_CUT = 2**32
 """Thin tables that are larger are cut by the hash of their keys."""
 
 
-def asked(scratch: Path, ask: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
-    """What is asked of a database of its own, with a folder for what does not fit into its memory.
+@contextmanager
+def connection(scratch: Path | None = None) -> "Iterator[duckdb.DuckDBPyConnection]":
+    """A database of its own, with a folder for what does not fit into its memory: `scratch`, or a passing one."""
+    import duckdb  # takes a fifth of a second, which a worker that sees single parts need not spend
+
+    with tempfile.TemporaryDirectory(prefix="forge-") as passing:
+        settings: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": MEMORY,
+            "temp_directory": str(scratch or passing),
+            "preserve_insertion_order": "false",
+        }
+        try:
+            with duckdb.connect(":memory:", config=settings) as opened:
+                opened.execute("SET enable_progress_bar = false")
+                yield opened
+        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+            raise BuildError(f"{first_line(error)}; make room and run the same command again") from None
+
+
+def asked(scratch: Path, ask: "Callable[[duckdb.DuckDBPyConnection], T]") -> T:
+    """What is asked of a database of its own.
 
     A query does not hear an interrupt from the keyboard, so it runs in a thread, and whoever waits for it tells it.
     """
-    settings: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": MEMORY,
-        "temp_directory": str(scratch),
-        "preserve_insertion_order": "false",
-    }
-    with duckdb.connect(":memory:", config=settings) as opened, ThreadPoolExecutor(1) as thread:
+    with connection(scratch) as opened, ThreadPoolExecutor(1) as thread:
         try:
             return thread.submit(ask, opened).result()
         except KeyboardInterrupt:
@@ -48,14 +65,7 @@ def asked(scratch: Path, ask: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
             raise
 
 
-@contextmanager
-def tables(folder: Folder, names: Sequence[str]) -> Iterator[list[Path]]:
-    """Parquet files as paths of this machine."""
-    with ExitStack() as stack:
-        yield [stack.enter_context(folder.local(name)) for name in names]
-
-
-def view(opened: duckdb.DuckDBPyConnection, name: str, parts: Sequence[tuple[int, Path]]) -> None:
+def view(opened: "duckdb.DuckDBPyConnection", name: str, parts: Sequence[tuple[int, Path]]) -> None:
     """Let Parquet files be seen as one table, with their `part` and the number of each row in its file, `row`."""
     opened.execute(f"CREATE TABLE {name}_files (file VARCHAR, part INTEGER)")
     opened.executemany(f"INSERT INTO {name}_files VALUES (?, ?)", [(str(path), part) for part, path in parts])
@@ -75,7 +85,7 @@ def cuts(sizes: Sequence[int]) -> int:
 def links(gather: Gather, parts: Sequence[tuple[int, Path]], cut: int, of: int, target: Path) -> None:
     """Write what one cut of the keys says belongs together as a Parquet file."""
 
-    def ask(opened: duckdb.DuckDBPyConnection) -> None:
+    def ask(opened: "duckdb.DuckDBPyConnection") -> None:
         view(opened, "thin", parts)
         _write(gather.link(opened, cut, of), target)
 
@@ -85,7 +95,7 @@ def links(gather: Gather, parts: Sequence[tuple[int, Path]], cut: int, of: int, 
 def decide(gather: Gather, parts: Sequence[tuple[int, Path]], linked: Sequence[Path], target: Path) -> None:
     """Write what is decided as a Parquet file, sorted by part and position."""
 
-    def ask(opened: duckdb.DuckDBPyConnection) -> None:
+    def ask(opened: "duckdb.DuckDBPyConnection") -> None:
         view(opened, "thin", parts)
         view(opened, "links", list(enumerate(linked)))
         _write(gather.decide(opened), target)
@@ -149,7 +159,7 @@ def shards_of_rows(parts: Sequence[tuple[int, Path]], cut: int, of: int, scratch
     low, high = cut * 2**64 // of, (cut + 1) * 2**64 // of - 1
     cost = f"greatest(length, {TOKENS_PER_ROW})::BIGINT"
 
-    def ask(opened: duckdb.DuckDBPyConnection) -> pa.Table:
+    def ask(opened: "duckdb.DuckDBPyConnection") -> pa.Table:
         view(opened, "thin", parts)
         found = opened.sql(
             f"""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dataforge.flat_ids import FlatIds
 from dataforge.render import Rendering
 from dataforge.text_ids import Ids, TextEncoder
 
@@ -23,10 +24,10 @@ class Batch:
 
     numbers: list[int]
     """Which of the batch they are."""
-    ids: list[Ids]
-    """Of each, the ids after the prologue."""
-    prologue: list[Ids]
-    """Of each, those of what it begins with like the others, or none."""
+    ids: npt.NDArray[np.int32]
+    """Those of all, one after another."""
+    lengths: npt.NDArray[np.int64]
+    """Of each, how many ids it has."""
     header: Ids
     stop: int
 
@@ -41,22 +42,15 @@ class Proven:
 
 
 def encode(batch: Sequence[Rendering], encoder: TextEncoder) -> Batch:
-    """Encode the conversations of a batch that have the commonest header, what they all begin with only once."""
+    """Encode the conversations of a batch that have the commonest header; what neighbours share, only once."""
     special = _special_start(batch, encoder)
     if special is None:
-        return Batch([], [], [], [], 0)
+        return Batch([], np.empty(0, np.int32), np.empty(0, np.int64), [], 0)
     header, token = special
     numbers = [number for number, rendering in enumerate(batch) if rendering.header == header]
-    texts = [batch[number].text for number in numbers]
-    prologue = _prologue(texts, token)
-    cut = [text.startswith(prologue + token) for text in texts]
-    rests = [text[len(prologue) :] if short else text for text, short in zip(texts, cut, strict=True)]
-    encodings = encoder.tokenizer.encoder.encode_batch_fast(rests, add_special_tokens=False)
-    first = encoder.whole(prologue)
-    turn = batch[numbers[0]].turns[0]
-    stop = encoder.whole(turn.through)[-1]
-    prologues: list[Ids] = [first if short else [] for short in cut]
-    return Batch(numbers, [encoding.ids for encoding in encodings], prologues, encoder.whole(header), stop)
+    ids, lengths = _shared_once([batch[number].text for number in numbers], token, encoder)
+    stop = encoder.whole(batch[numbers[0]].turns[0].through)[-1]
+    return Batch(numbers, ids, lengths, encoder.whole(header), stop)
 
 
 def certify(batch: Sequence[Rendering], encoded: Batch) -> list[Proven | None]:
@@ -64,10 +58,7 @@ def certify(batch: Sequence[Rendering], encoded: Batch) -> list[Proven | None]:
     found: list[Proven | None] = [None] * len(batch)
     if not encoded.numbers:
         return found
-    parts = list(itertools.chain.from_iterable(zip(encoded.prologue, encoded.ids, strict=True)))
-    lengths = [len(first) + len(rest) for first, rest in zip(encoded.prologue, encoded.ids, strict=True)]
-    flat = np.fromiter(itertools.chain.from_iterable(parts), dtype=np.int32, count=sum(lengths))
-    edges = np.concatenate(([0], np.cumsum(lengths)))
+    flat, edges = encoded.ids, np.concatenate(([0], np.cumsum(encoded.lengths)))
     at = np.flatnonzero(flat[: len(flat) - len(encoded.header) + 1] == encoded.header[0])
     for offset, number in enumerate(encoded.header[1:], start=1):
         at = at[flat[at + offset] == number]
@@ -77,7 +68,7 @@ def certify(batch: Sequence[Rendering], encoded: Batch) -> list[Proven | None]:
     firsts = np.searchsorted(starts, edges).tolist()
     rows = np.searchsorted(edges, starts, side="right") - 1
     in_row = (starts - edges[rows]).tolist(), (ends - edges[rows]).tolist()
-    for place, (number, length) in enumerate(zip(encoded.numbers, lengths, strict=True)):
+    for place, (number, length) in enumerate(zip(encoded.numbers, encoded.lengths.tolist(), strict=True)):
         low, high = firsts[place], firsts[place + 1]
         starts_here, ends_here = in_row[0][low:high], in_row[1][low:high]
         if len(starts_here) == len(batch[number].turns) and (not ends_here or ends_here[-1] <= length):
@@ -85,20 +76,38 @@ def certify(batch: Sequence[Rendering], encoded: Batch) -> list[Proven | None]:
     return found
 
 
+def _shared_once(texts: Sequence[str], token: str, encoder: TextEncoder) -> FlatIds:
+    """The ids of texts, each cut where it parts from the one beside it, so that what both begin with is encoded once.
+
+    Pairs of answers to one prompt stand side by side, and a system prompt stands in all. Texts are cut only where a
+    special token begins, so that the parts are encoded as they are in the whole.
+    """
+    shared = [0, *(_shared(one, other, token) for one, other in itertools.pairwise(texts)), 0]
+    cuts = [max(shared[number : number + 2]) for number in range(len(texts))]
+    starts = {text[:cut]: 0 for text, cut in zip(texts, cuts, strict=True)}
+    starts = {start: number for number, start in enumerate(starts)}
+    ids, lengths = encoder.flat([*starts, *(text[cut:] for text, cut in zip(texts, cuts, strict=True))])
+    first = np.array([starts[text[:cut]] for text, cut in zip(texts, cuts, strict=True)], dtype=np.int64)
+    parts = np.stack((first, np.arange(len(starts), len(lengths))), axis=1).ravel()
+    edges, taken = np.cumsum(lengths) - lengths, lengths[parts]
+    tokens = np.repeat(edges[parts] - (np.cumsum(taken) - taken), taken) + np.arange(taken.sum())
+    return ids[tokens], taken.reshape(-1, 2).sum(axis=1)
+
+
+def _shared(one: str, other: str, token: str) -> int:
+    """How much two texts have in common at their head, up to where a special token begins."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if one[low:middle] == other[low:middle] else (low, middle - 1)
+    return max(one.rfind(token, 0, low), 0)
+
+
 def _special_start(batch: Sequence[Rendering], encoder: TextEncoder) -> tuple[str, str] | None:
-    """The header of the batch's first conversation that has one, and the special token it begins with."""
+    """The header of the batch's first conversation that has one, and the special token that it begins with."""
     header = next((rendering.header for rendering in batch if rendering.header), None)
     if header is None or not encoder.tokenizer.isolates:
         return None
     first = encoder.whole(header)[0]
     token = next((text for text, number in encoder.tokenizer.control_tokens.items() if number == first), None)
     return (header, token) if token is not None and header.startswith(token) else None
-
-
-def _prologue(texts: Sequence[str], token: str) -> str:
-    """What the first two texts begin with, up to a special token."""
-    if len(texts) < 2:
-        return ""
-    pairs = enumerate(zip(texts[0], texts[1], strict=False))
-    common = texts[0][: next((at for at, (one, other) in pairs if one != other), min(map(len, texts[:2])))]
-    return common[: max(common.rfind(token), 0)]

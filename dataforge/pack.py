@@ -3,23 +3,23 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from dataforge import seeds
 from dataforge.row_table import Rows
 from dataforge.shard_writer import Windows
 
-TOKENS_PER_SHARD = 2**24
+TOKENS_PER_SHARD = 2**23
 TOKENS_PER_ROW = 256
-"""What a row counts at least, so that a shard holds at most 65,536 rows and 16.8 M tokens, whatever their lengths."""
+"""What a row counts at least, so that a shard holds at most 32,768 rows and 8.4 M tokens, whatever their lengths."""
 
 
-def pack(rows: Rows, window: int, seed: int) -> Windows:
-    """Windows of at most `window` tokens; within one, documents keep their order."""
-    bins = [sorted(members) for members in best_fit(rows.lengths.tolist(), window)]
-    names = [[rows.ids[member] for member in members] for members in bins]
-    order = sorted(range(len(bins)), key=lambda number: seeds.draw(seed, "window", *names[number]))
-    documents = rows.take(np.array([member for number in order for member in bins[number]], dtype=np.intp))
-    per_window = np.array([len(bins[number]) for number in order], dtype=np.int64)
+def pack(rows: Rows, order: npt.NDArray[np.intp], window: int, seed: int) -> Windows:
+    """Windows of at most `window` tokens; within one, documents keep the order that is given of all."""
+    found = [order[sorted(members)].tolist() for members in best_fit(rows.lengths[order].tolist(), window)]
+    bins = sorted(found, key=lambda members: seeds.draw(seed, "window", *(rows.ids[member] for member in members)))
+    documents = rows.take(np.array([member for members in bins for member in members], dtype=np.intp))
+    per_window = np.array([len(members) for members in bins], dtype=np.int64)
     return Windows(
         input_ids=documents.input_ids,
         assistant_masks=documents.masks,

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from dataforge import recipe, report, shards
+from dataforge import recipe, report, shard_writer, shards
 from dataforge.bases import load_tokenizer, with_new_tokens
 from dataforge.config import Document
 from dataforge.errors import BuildError
@@ -20,6 +22,7 @@ from dataforge.sample import first_records
 from dataforge.tokenize import trained_messages
 
 RECORDS_PER_SOURCE = 200
+RECORDS_PER_BATCH = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,41 +133,41 @@ def of_recipe(document: Document, count: int, record: str | None = None) -> Prev
 
 
 def of_build(folder: Path, count: int, record: str | None = None) -> Preview:
-    """Read the shards of a build back."""
+    """Read the first records of a build back, or one of them, with their rows from the shards."""
     build = shards.open_build(folder)
     manifest = build.manifest
-    records = {found["id"]: found for found in _records(folder)}
-    rejects = tuple(_reject(orjson.loads(text)) for text in (folder / "rejects.jsonl").read_bytes().splitlines())
-    if record is not None and record not in records and record not in [reject.id for reject in rejects]:
+    records = _records(folder, count, record)
+    rejects = tuple(reject for reject in _rejects(folder) if record in (None, reject.id))
+    if record is not None and not records and not rejects:
         raise BuildError(f"{folder}: holds no record {record}, kept or rejected")
-    wanted = list(records)[:count] if record is None else [record] if record in records else []
     tokenizer = with_new_tokens(load_tokenizer(manifest.tokenizer.name), list(manifest.tokenizer.new_tokens))
     encoder, stops = tokenizer.encoder, manifest.tokenizer.stop_tokens.values()
-    rows: dict[str, dict[str, ShownRow]] = {identity: {} for identity in wanted}
+    rows: dict[str, dict[str, ShownRow]] = {identity: {} for identity in records}
     lengths: list[int] = []
     for split in shards.SPLITS:
-        for window in build.windows(split):
-            lengths += window.seq_lengths.tolist()
-            start = 0
-            for row_id, length in zip(window.record_ids, window.seq_lengths.tolist(), strict=True):
-                found, part = rows.get(row_id.partition("#")[0]), slice(start, start + length)
-                start += length
+        for shard in build.shards(split):
+            windows = shard_writer.whole(shard)
+            lengths += windows.seq_lengths.tolist()
+            ends = np.cumsum(windows.seq_lengths, dtype=np.int64).tolist()
+            for number, row_id in enumerate(windows.record_ids):
+                found = rows.get(row_id.partition("#")[0])
                 if found is not None and row_id not in found:
-                    ids, mask = window.input_ids[part].tolist(), window.assistant_masks[part].tolist()
+                    part = slice(ends[number] - int(windows.seq_lengths[number]), ends[number])
+                    ids, mask = windows.input_ids[part].tolist(), windows.assistant_masks[part].tolist()
                     found[row_id] = show(row_id, ids, mask, encoder, stops)
     shown = tuple(
         Shown(
             identity,
-            f"{records[identity]['source']}, {records[identity]['file']}:{records[identity]['line']}",
-            tuple(_read_messages(records[identity])),
+            f"{found['source']}, {found['file']}:{found['line']}",
+            tuple(_read_messages(found)),
             tuple(sorted(rows[identity].values(), key=lambda row: -int(row.id.partition("#")[2]))),
         )
-        for identity in wanted
+        for identity, found in records.items()
     )
     return Preview(
         title=manifest.name,
         shown=shown,
-        rejects=tuple(reject for reject in rejects if record in (None, reject.id)),
+        rejects=rejects,
         note=f"{sum(sizes.rows for sizes in manifest.statistics.values()):,} rows in {folder}",
         stop_tokens=tuple(manifest.tokenizer.stop_tokens),
         funnel=tuple(manifest.funnel),
@@ -202,7 +205,22 @@ def _reject(found: dict[str, Any]) -> ShownReject:
     return ShownReject(found["id"], place, f"{found['stage']}/{found['reason']}", found["detail"])
 
 
-def _records(folder: Path) -> Iterator[dict[str, Any]]:
+def _rejects(folder: Path) -> Iterator[ShownReject]:
+    with (folder / "rejects.jsonl").open("rb") as file:
+        for line in file:
+            yield _reject(orjson.loads(line))
+
+
+def _records(folder: Path, count: int, record: str | None) -> dict[str, dict[str, Any]]:
+    """The first so many records of a build, or the one with an id, by their ids."""
+    found: dict[str, dict[str, Any]] = {}
     for split in shards.SPLITS:
         for path in sorted((folder / "records").glob(f"{split}-*.parquet")):
-            yield from pq.read_table(path).to_pylist()
+            with pq.ParquetFile(path, pre_buffer=False) as file:
+                for batch in file.iter_batches(RECORDS_PER_BATCH):
+                    wanted = batch if record is None else batch.filter(pc.equal(batch.column("id"), record))
+                    for row in wanted.to_pylist():
+                        found.setdefault(row["id"], row)
+                        if len(found) == (count if record is None else 1):
+                            return found
+    return found

@@ -6,6 +6,7 @@ finds its rows of a part side by side. The numbers and lengths alone are the thi
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,16 +46,15 @@ class Rows:
 
     def take(self, order: npt.NDArray[np.intp]) -> "Rows":
         """The rows of these numbers, in this order."""
-        starts = np.concatenate(([0], np.cumsum(self.lengths)))[order]
-        lengths = self.lengths[order]
-        within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        tokens = np.repeat(starts, lengths) + within
+        edges = np.concatenate(([0], np.cumsum(self.lengths)))
+        # Slices, since an index for each token would be larger than the tokens.
+        slices = [slice(*edge) for edge in zip(edges[order].tolist(), edges[order + 1].tolist(), strict=True)]
         return Rows(
-            [self.ids[number] for number in order],
+            [self.ids[number] for number in order.tolist()],
             self.draws[order],
-            lengths,
-            self.input_ids[tokens],
-            self.masks[tokens],
+            self.lengths[order],
+            _laid([self.input_ids[each] for each in slices], np.int32),
+            _laid([self.masks[each] for each in slices], np.int8),
         )
 
 
@@ -68,8 +68,8 @@ def in_order(rows: Iterable[tuple[Row, int]], seed: int) -> Rows:
         [row.id for _, row in found],
         np.array([draw for draw, _ in found], dtype=np.uint64),
         np.array([len(row.input_ids) for _, row in found], dtype=np.int64),
-        np.concatenate([row.input_ids for _, row in found]) if found else np.zeros(0, dtype=np.int32),
-        np.concatenate([row.mask for _, row in found]) if found else np.zeros(0, dtype=np.int8),
+        _laid([row.input_ids for _, row in found], np.int32),
+        _laid([row.mask for _, row in found], np.int8),
     )
 
 
@@ -116,19 +116,23 @@ def read(file: pa.NativeFile, start: int, stop: int) -> Rows:
     )
 
 
-def merge(parts: Sequence[Rows]) -> Rows:
-    """Rows of several parts in one order; what is drawn alike keeps the order of the parts."""
-    together = Rows(
+def together(parts: Sequence[Rows]) -> tuple[Rows, npt.NDArray[np.intp]]:
+    """Rows of several parts, and their numbers in order; what is drawn alike keeps the order of the parts."""
+    rows = Rows(
         [identity for part in parts for identity in part.ids],
         np.concatenate([part.draws for part in parts]),
         np.concatenate([part.lengths for part in parts]),
         np.concatenate([part.input_ids for part in parts]),
         np.concatenate([part.masks for part in parts]),
     )
-    return together.take(np.argsort(together.draws, kind="stable"))
+    return rows, np.argsort(rows.draws, kind="stable")
 
 
 def lengths_of(rows: Rows) -> dict[str, int]:
     """How many rows have each length."""
     lengths, counts = np.unique(rows.lengths, return_counts=True)
     return {str(length): count for length, count in zip(lengths.tolist(), counts.tolist(), strict=True)}
+
+
+def _laid(arrays: Sequence[npt.NDArray[Any]], kind: type[Any]) -> npt.NDArray[Any]:
+    return np.concatenate(arrays) if arrays else np.zeros(0, dtype=kind)

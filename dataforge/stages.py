@@ -68,7 +68,7 @@ class Work:
         """Write a stage's outputs, and then that they are done."""
         files = {}
         for output, content in outputs:
-            self.folder.write(_name(key, output), content)
+            self.folder.write(_name(key, output), content, synced=False)  # its hash tells whether it is whole
             files[output] = (len(content), _hash(content))
         write_note(self.folder, _name(key, "done"), {"facts": facts, "files": files})
         return {**facts, "files": files}
@@ -88,15 +88,15 @@ class Work:
     def keys(self) -> dict[str, int]:
         """The bytes of each stage that has outputs here, finished or not."""
         sizes: dict[str, int] = {}
-        for name in self.folder.names(""):
+        for name, size in self.folder.sizes("").items():
             key = name.rpartition("/")[2].partition(".")[0]
             if name.startswith(f"{key[:2]}/") and len(key) == 32:
-                sizes[key] = sizes.get(key, 0) + (self.folder.size(name) or 0)
+                sizes[key] = sizes.get(key, 0) + size
         return sizes
 
     def forget(self, keys: Iterable[str]) -> None:
         """Take stages away, the note that they are done first."""
-        names = self.folder.names("")
+        names = self.folder.sizes("")
         for key in keys:
             mine = [name for name in names if name.startswith(f"{key[:2]}/{key}.")]
             for name in sorted(mine, key=lambda name: not name.endswith(".done")):

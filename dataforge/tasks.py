@@ -119,7 +119,7 @@ class PartTask:
             decisions = _decisions(site.work, self.decided) if self.decided else {}
             chats = site.line.decided(read_chats(site.work, self.before), segment.after, decisions, tally)
         kept = list(site.line.segment(chats, self.segment, tally))
-        outputs = [("records.arrow", _arrow(chat_table.to_table(kept))), *_reject_output(tally)]
+        outputs = [("records.arrow", arrow_bytes(chat_table.to_table(kept))), *_reject_output(tally)]
         if not self.rows:
             following = site.recipe.segments[self.segment + 1].after
             if following is None:
@@ -190,8 +190,9 @@ class ShardTask:
         for key, start, stop in self.slices:
             with site.work.open(key, f"{self.split}.arrow") as file:
                 parts.append(row_table.read(file, start, stop))
-        rows = row_table.merge(parts)
-        windows = pack(rows, site.recipe.window, site.recipe.data.seed)
+        rows, order = row_table.together(parts)
+        parts.clear()
+        windows = pack(rows, order, site.recipe.window, site.recipe.data.seed)
         content, entry = shard_writer.shard(f"{self.split}-{self.number:05d}", self.split, windows)
         facts = {"entry": entry.model_dump(mode="json"), "lengths": row_table.lengths_of(rows)}
         return [{**site.work.keep(self.key, [("shard.arrow", content)], facts), "made": True}]
@@ -247,7 +248,8 @@ def _reject_output(tally: Tally) -> Iterator[tuple[str, bytes]]:
         yield "rejects", b"".join(report.reject_line(reject) for reject in tally.rejects)
 
 
-def _arrow(table: pa.Table) -> bytes:
+def arrow_bytes(table: pa.Table) -> bytes:
+    """A table as an Arrow stream, compressed."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
         writer.write_table(table)

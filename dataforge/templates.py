@@ -88,7 +88,7 @@ class ChatTemplate:
         if not left_to_right.mark(tree):
             return None
         return jinja2.Template.from_code(
-            self._environment, self._environment.compile(tree), self._environment.make_globals(None)
+            self._environment, self._environment.compile(tree), dict(self._environment.globals)
         )
 
     @cached_property

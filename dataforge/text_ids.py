@@ -8,11 +8,13 @@ all such parts.
 import re
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from dataforge import control
 from dataforge.bases import BaseTokenizer
 from dataforge.control import ControlTokens
+from dataforge.flat_ids import FlatEncoder, FlatIds
 
 Ids = Sequence[int]
 
@@ -23,6 +25,7 @@ class TextEncoder:
     def __init__(self, tokenizer: BaseTokenizer, typed: ControlTokens | None = None) -> None:
         self.tokenizer = tokenizer
         self._encoder, self._typed = tokenizer.encoder, typed
+        self._flat = FlatEncoder(tokenizer.encoder)
         special = sorted(tokenizer.control_tokens, key=lambda token: (-len(token), token))
         self._part = re.compile(f"(?={'|'.join(map(re.escape, special))})") if special and tokenizer.isolates else None
         if typed:
@@ -42,9 +45,14 @@ class TextEncoder:
         """The ids of many texts; texts with marks are left out."""
         parts_of = {text: self._parts(text) for text in texts if not control.is_marked(text)}
         parts = sorted({part for parts in parts_of.values() for part in parts})
-        encodings = self._encoder.encode_batch_fast(parts, add_special_tokens=False)
-        ids_of = {part: encoding.ids for part, encoding in zip(parts, encodings, strict=True)}
+        ids, lengths = self._flat.encode(parts)
+        edges = np.concatenate(([0], np.cumsum(lengths)))
+        ids_of = {part: ids[edges[at] : edges[at + 1]].tolist() for at, part in enumerate(parts)}
         return {text: [number for part in parts for number in ids_of[part]] for text, parts in parts_of.items()}
+
+    def flat(self, texts: Sequence[str]) -> FlatIds:
+        """The ids of many texts in one array, each text encoded as a whole."""
+        return self._flat.encode(texts)
 
     def after(self, prompt: str, prompt_ids: Ids, rest: str) -> list[int] | None:
         """The ids of what is written after a prompt whose ids stand; None where no ids say just that.

@@ -7,7 +7,6 @@ import importlib
 import os
 import pkgutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Protocol
 
 from dataforge.stages import Facts
@@ -29,14 +28,27 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-@contextmanager
-def opened(name: str, site: Site, workers: int) -> Iterator[Engine]:
-    """An engine at work for one site."""
-    engine: Engine = importlib.import_module(f"{__name__}.{name}").start(site, workers)
-    try:
-        yield engine
-    finally:
-        engine.close()
+class Opened:
+    """An engine for one site, which starts when it is first asked for something, or before."""
+
+    def __init__(self, name: str, site: Site, workers: int) -> None:
+        self._name, self._site, self._workers = name, site, workers
+        self._engine: Engine | None = None
+
+    def start(self) -> Engine:
+        """The engine at work."""
+        if self._engine is None:
+            self._engine = importlib.import_module(f"{__name__}.{self._name}").start(self._site, self._workers)
+        return self._engine
+
+    def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, list[Facts]]]:
+        """What each task reports, with its number, as they end."""
+        return self.start().run(tasks)
+
+    def close(self) -> None:
+        """Stop at once whatever is being done."""
+        if self._engine is not None:
+            self._engine.close()
 
 
 def cores() -> int:

@@ -5,6 +5,7 @@ worker whose parent dies reads the end of its pipe and leaves. An interrupt from
 which stops the others.
 """
 
+import ctypes
 import multiprocessing
 import os
 import pickle
@@ -17,6 +18,8 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
+
+import pyarrow as pa
 
 from dataforge.engines import cores
 from dataforge.errors import BuildError, ForgeError
@@ -141,6 +144,15 @@ def _work(connection: "Connection[Any, Any]", site: Site, threads: int) -> None:
             connection.send(result)
         except ConnectionError:
             return
+        _give_memory_back()
+
+
+def _give_memory_back() -> None:
+    """What a task took is the next worker's too; the C library would keep it, where it is glibc."""
+    pa.default_memory_pool().release_unused()
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
 
 
 def _sendable(error: Exception) -> Exception:

@@ -3,11 +3,11 @@
     python -m tests.bench.corpus N OUT.jsonl [--seed 7]
 
 Writes N records `{"messages": [...]}` of a question and an answer, 25 to 47 phrases together: four fifths of them
-English-looking words from syllables (1,150 characters), one fifth common Chinese characters (290, of as many
+English-looking words from syllables (1,200 characters), one fifth common Chinese characters (310, of as many
 tokens). There are 32,768 phrases of each kind; the text is nobody's. One record in 100 repeats an earlier one, half of
-these with other white space; two in 100 are an earlier one with one phrase exchanged, of a Jaccard similarity of 0.89
-to 0.96. OUT.truth.json says how many there are. What is repeated is one of 4,096 earlier records that are kept at a
-time, so that memory does not grow with N.
+these with other white space; two in 100 are an earlier one with one phrase exchanged, of a Jaccard similarity of about
+0.93. OUT.truth.json says how many there are. What is repeated is one of 4,096 earlier records that are kept at a time,
+so that memory does not grow with N.
 """
 
 import argparse

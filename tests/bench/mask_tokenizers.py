@@ -120,6 +120,11 @@ def write_folder(tokenizer: Tokenizer, vocabulary: Vocabulary, template: str, re
     return [text for text in (*hard, vocabulary.eos) if text in special]
 
 
+def added(texts: Sequence[str], vocabulary: Vocabulary) -> list[AddedToken]:
+    """Special tokens as those of a vocabulary are."""
+    return [_added(text, rstrip=vocabulary.rstrip) for text in texts]
+
+
 def _added(text: str, *, special: bool = True, rstrip: bool = False) -> AddedToken:
     return AddedToken(text, special=special, normalized=False, rstrip=rstrip)
 

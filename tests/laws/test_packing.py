@@ -43,7 +43,8 @@ def test_no_two_bins_could_be_one(lengths: list[int]) -> None:
 
 @given(LENGTHS.filter(bool))
 def test_unpacking_gives_the_same_documents(lengths: list[int]) -> None:
-    windows = pack(in_order(lengths), 64, 5)
+    rows = in_order(lengths)
+    windows = pack(rows, np.arange(len(lengths)), 64, 5)
     found = np.split(windows.input_ids, np.cumsum(windows.seq_lengths)[:-1])
     ids = {identity: ids.tolist() for identity, ids in zip(windows.record_ids, found, strict=True)}
     assert ids == {row.id: row.input_ids.tolist() for row in rows_of(lengths)}
@@ -62,7 +63,10 @@ def test_rows_of_parts_come_into_one_order(lengths: list[int], part: int) -> Non
     wanted = sorted(
         (seeds.draw(5, "order", row.id, copy), row.id, row.input_ids.tolist()) for row in rows for copy in ("1", "2")
     )
-    merged = row_table.merge(pieces) if pieces else row_table.in_order((), 5)
+    merged = row_table.in_order((), 5)
+    if pieces:
+        laid, order = row_table.together(pieces)
+        merged = laid.take(order)
     assert list(merged.ids) == [identity for _, identity, _ in wanted]
     assert merged.input_ids.tolist() == [number for _, _, ids in wanted for number in ids]
 

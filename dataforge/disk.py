@@ -1,0 +1,43 @@
+"""How much room a build will take, told beforehand from its first records."""
+
+import shutil
+from collections.abc import Mapping
+
+import numpy as np
+
+from dataforge import chat_table, row_table
+from dataforge.folders import LocalFolder
+from dataforge.line import Line
+from dataforge.readers import Scan
+from dataforge.sample import first_records
+from dataforge.tasks import arrow_bytes, parquet_bytes
+
+RECORDS = 200
+"""Of each source."""
+WORTH_SAYING = 2**26
+"""Bytes of input below which nobody asks."""
+
+
+def room(line: Line, scans: Mapping[str, Scan], folder: LocalFolder) -> str | None:
+    """What a large build will need on disk and what is free, in a sentence; None for a small build."""
+    total = sum(span.end - span.start for scan in scans.values() for span in scan.spans)
+    if total < WORTH_SAYING:
+        return None
+    sample = first_records(line, RECORDS)
+    table = chat_table.to_table(sample.chats)
+    rows = row_table.in_order(
+        ((row, item.chat.copies) for item in sample.encoded for row in item.rows), line.recipe.data.seed
+    )
+    flags = np.zeros(sum(len(chat.messages) for chat in sample.chats), dtype=np.uint8)
+    build = len(parquet_bytes(chat_table.to_records(table, flags))) + 5 * int(rows.lengths.sum())
+    cache = len(arrow_bytes(table)) * len(line.recipe.segments) + len(row_table.write(rows))
+    scale = total / sample.bytes
+    free = shutil.disk_usage(folder.path).free
+    needed = (build + cache) * scale
+    said = f"about {_gigabytes(needed)} of disk, {_gigabytes(build * scale)} of it for the build and the rest for .work"
+    enough = "" if needed < free else ": perhaps not enough; what is done is kept where it ends"
+    return f"needs {said}; {_gigabytes(free)} are free{enough}"
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.1f} GB"
