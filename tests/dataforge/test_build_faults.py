@@ -114,10 +114,10 @@ def test_a_build_killed_at_every_few_writes_does_nothing_twice(place: Place) -> 
         kills += 1
     assert kills >= 5
     assert f"  digest {place.digest}" in said
-    found = re.search(r"(\d+) of (\d+) tasks found done", said[0])
-    assert found
-    assert int(found[1]) >= len(done)
-    assert int(found[2]) == len(notes(out))
+    found = re.search(r"(\d+) of (\d+) tasks found done|nothing has changed", said[0])
+    assert found, said
+    assert found[1] is None or int(found[1]) >= len(done)
+    assert found[2] is None or int(found[2]) == len(notes(out))
     whole(out)
 
 
