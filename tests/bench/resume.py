@@ -172,7 +172,10 @@ def _interrupted(folder: Path, after: float) -> Interrupt:
 
 def _page(found: dict[str, object], kills: list[Kill], interrupts: list[Interrupt]) -> str:
     usual = [float(each) for each in found["undisturbed"]]  # type: ignore[attr-defined]
-    extra, ended = [kill.extra for kill in kills], [each.seconds for each in interrupts if each.code == 130]
+    extra, ended = (
+        [kill.extra for kill in kills if not kill.finished],
+        [each.seconds for each in interrupts if each.code == 130],
+    )
     return "\n".join(
         [
             "# Builds that were killed",
@@ -180,13 +183,13 @@ def _page(found: dict[str, object], kills: list[Kill], interrupts: list[Interrup
             f"{found['records']:,} generated chats through dedupe, two workers, {found['tasks']} tasks; "
             f"{found['machine']}, with a load of {found['load']:.1f} by others and this.",
             "",
-            f"- {sum(kill.same for kill in kills)} of {len(kills)} builds that were killed by SIGKILL ended with the "
-            "digest of the undisturbed build.",
+            f"- {sum(kill.same for kill in kills)} of {len(kills)} builds that were to be killed by SIGKILL ended with "
+            f"the digest of the undisturbed build; {sum(kill.finished for kill in kills)} had ended before.",
             f"- {sum(kill.twice for kill in kills)} of {sum(kill.done for kill in kills):,} finished tasks were done "
             "twice.",
-            f"- Extra time: median {statistics.median(extra):.1f} s (from {min(extra):.1f} to {max(extra):.1f}), of "
-            f"builds that take {statistics.median(usual):.1f} s undisturbed (from {min(usual):.1f} to "
-            f"{max(usual):.1f}).",
+            f"- Extra time of the others: median {statistics.median(extra):.1f} s (from {min(extra):.1f} to "
+            f"{max(extra):.1f}), of builds that take {statistics.median(usual):.1f} s undisturbed (from "
+            f"{min(usual):.1f} to {max(usual):.1f}).",
             f"- SIGINT: {len(ended)} of {len(interrupts)} ended with exit code 130, "
             f"{sum(each.left for each in interrupts)} workers left; from the signal to the end median "
             f"{statistics.median(ended):.2f} s, at most {max(ended):.2f} s.",
