@@ -44,6 +44,8 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
             "preserve_insertion_order": "false",
         }
         with duckdb.connect(":memory:", config=settings) as opened:
+            # It would go to standard output, which is for the report of the command.
+            opened.execute("SET enable_progress_bar = false")
             yield opened
 
 

@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from dataforge import bases
 ROOT = Path(__file__).resolve().parents[2]
 SEED = 11
 WORDS_A_MESSAGE = (5, 90)
+MAPS = ("read, tokenize", "train: shards", "eval: shards", "records as Parquet")
 KILL_AT = 0.4
 """Of the parts' stages, when the raylet is killed."""
 SERVER = """
@@ -38,7 +40,8 @@ ThreadedMotoServer(ip_address="127.0.0.1", port=int(sys.argv[1])).start()
 threading.Event().wait()
 """
 RATES = """
-import json, sys, tempfile, time
+import json, os, sys, tempfile, time
+os.environ |= {"RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 from pathlib import Path
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from dataforge import config, gathers
@@ -46,12 +49,12 @@ from dataforge.build import Options, build
 
 marks = {}
 def progress(stage, done, of):
-    marks.setdefault(stage, []).append(time.perf_counter())
-start = time.perf_counter()
+    marks[stage] = time.perf_counter(), time.process_time()
+start = time.perf_counter(), time.process_time()
 outcome = build(config.load(Path(sys.argv[1]), ()), sys.argv[2], lambda text: None, Options(workers=1), progress)
-ends = [start, *(times[-1] for times in marks.values())]
-stages = {name: end - begin for name, begin, end in zip(marks, ends, ends[1:])}
-stages["publish"] = time.perf_counter() - ends[-1]
+marks["publish"] = time.perf_counter(), time.process_time()
+ends = [start, *marks.values()]
+stages = {name: [b - a for a, b in zip(*pair)] for name, *pair in zip(marks, ends, ends[1:])}
 rng, parts, rows = np.random.default_rng(0), 1000, 5000
 with tempfile.TemporaryDirectory() as folder:
     files = []
@@ -61,12 +64,12 @@ with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{number}.parquet"
         pq.write_table(pa.table({"draw": draws, "length": lengths}), path)
         files.append((number, path))
-    began = time.perf_counter()
+    began = time.perf_counter(), time.process_time()
     gathers.shards_of_rows(files, 0, 1)
-    order = time.perf_counter() - began
+    order = time.perf_counter() - began[0], time.process_time() - began[1]
 statistics = outcome.manifest.statistics
 print(json.dumps({
-    "seconds": time.perf_counter() - start - order, "digest": outcome.manifest.digest, "stages": stages,
+    "seconds": ends[-1][0] - start[0], "digest": outcome.manifest.digest, "stages": stages,
     "tokens": sum(s.tokens for s in statistics.values()), "rows": sum(s.rows for s in statistics.values()),
     "order_rows": parts * rows, "order_parts": parts, "order_seconds": order,
 }))
@@ -107,14 +110,18 @@ def _measure(python: Path, place: Path, records: int) -> dict[str, Any]:
     parts = -(-records // 2048)
     kill = ["--kill-after", str(int(2 * parts * KILL_AT))]
 
-    def ray(out: str, *more: str) -> dict[str, Any]:
-        return _json([python, "-m", "tests.bench.ray_build_cluster", recipe, out, *more])
+    def timed(*command: Any) -> dict[str, Any]:
+        start = time.perf_counter()
+        with _clock() as paused:
+            found: dict[str, Any] = _json([python, *command])
+        return {"seconds": time.perf_counter() - start, **found, "paused": sum(paused)}
 
-    runs = {"one process": _json([python, "-c", RATES, recipe, place / "one"])}
-    start = time.perf_counter()
-    forge = [python, "-m", "dataforge", "build", recipe, "--workers", "2", "--json", "--out", place / "two"]
-    digest = _json(forge)["digest"]
-    runs["two processes"] = {"seconds": time.perf_counter() - start, "digest": digest}
+    def ray(out: str, *more: str) -> dict[str, Any]:
+        return timed("-m", "tests.bench.ray_build_cluster", recipe, out, *more)
+
+    runs = {"one process": timed("-c", RATES, recipe, place / "one")}
+    two = timed("-m", "dataforge", "build", recipe, "--workers", "2", "--json", "--out", place / "two")
+    runs["two processes"] = {key: two[key] for key in ("seconds", "digest", "paused")}
     runs["Ray"] = ray(str(place / "ray"))
     runs["Ray, one raylet killed"] = ray(str(place / "killed"), *kill)
     with _s3(python) as bucket:
@@ -174,6 +181,29 @@ def _s3(python: Path) -> Iterator[str]:
         server.wait()
 
 
+@contextmanager
+def _clock() -> Iterator[list[float]]:
+    """How long each time the clock beside a run did not tick for more than two seconds, until the context ends."""
+    found: list[float] = []
+    done = threading.Event()
+
+    def tick() -> None:
+        last = time.perf_counter()
+        while not done.wait(0.2):
+            now = time.perf_counter()
+            if now - last > 2:
+                found.append(now - last)
+            last = now
+
+    ticking = threading.Thread(target=tick)
+    ticking.start()
+    try:
+        yield found
+    finally:
+        done.set()
+        ticking.join()
+
+
 def _json(command: list[Any]) -> Any:
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
@@ -189,9 +219,11 @@ def _table(found: dict[str, Any]) -> str:
     rows = []
     for name, run in found["runs"].items():
         killed = f"{run['killed_after_s']:.1f} s, {run['stages_done']} stages done" if "killed" in run else ""
-        rows.append(f"| {name} | {run['seconds']:.1f} | {killed} | {run.get('retried', '')} | `{run['digest'][:16]}` |")
-    stages = [f"| {name} | {seconds:.2f} |" for name, seconds in one["stages"].items()]
-    rate = one["order_rows"] / one["order_seconds"]
+        times = f"{run['seconds']:.1f} | {run['paused']:.1f}"
+        rows.append(f"| {name} | {times} | {killed} | {run.get('retried', '')} | `{run['digest'][:16]}` |")
+    stages = [f"| {name} | {seconds:.2f} | {cpu:.2f} |" for name, (seconds, cpu) in one["stages"].items()]
+    cpu_seconds = sum(cpu for name, (_, cpu) in one["stages"].items() if name in MAPS)
+    seconds, cpu = one["order_seconds"]
     lines = [
         "# A build through Ray",
         "",
@@ -199,21 +231,24 @@ def _table(found: dict[str, Any]) -> str:
         f"tokenizer; {found['machine']}.",
         "Ray: a head and a second raylet on this machine, one CPU each, running before the build; seconds are those of",
         "`forge build`, its start included. A killed raylet and its workers got SIGKILL. One run each, on a machine",
-        "that did other work too: the digests are what counts.",
+        "that did other work too; `paused` are the seconds in which a clock beside the run did not tick, because its",
+        "processes were stopped from outside. The digests are what counts, and not the seconds.",
         "",
-        "| build | seconds | killed after | tasks tried again | digest |",
-        "|---|---|---|---|---|",
+        "| build | seconds | paused | killed after | tasks tried again | digest |",
+        "|---|---|---|---|---|---|",
         *rows,
         "",
         "## One process, stage by stage",
         "",
-        "| stage | seconds |",
-        "|---|---|",
+        "| stage | seconds | seconds of a core |",
+        "|---|---|---|",
         *stages,
         "",
-        f"Putting rows in order is one task for up to 358 million rows; of {one['order_rows']:,} rows in "
-        f"{one['order_parts']:,} parts it",
-        f"took {one['order_seconds']:.1f} s: {rate / 1e6:.1f} million rows a second.",
+        "Reading, tokenizing, shards and Parquet are spread over all CPUs:",
+        f"{one['tokens'] / cpu_seconds:,.0f} tokens and {found['records'] / cpu_seconds:,.0f} chats a second of",
+        f"a core. Putting rows in order is one task for up to 358 million rows: {one['order_rows']:,} rows in",
+        f"{one['order_parts']:,} parts took {seconds:.1f} s, and {cpu:.1f} s of the cores, of which DuckDB takes all",
+        f"that there are: {one['order_rows'] / cpu / 1e6:.2f} million rows a second of a core.",
         "",
     ]
     return "\n".join(lines)
