@@ -19,8 +19,9 @@ from trainkit.optimizer import Optimizer
 from trainkit.policy import Policy
 
 LAYERS = 4
-GRADIENT_LIMIT = 1.1
-"""How many times further from fp32 trainkit's gradients may be than HF's."""
+GRADIENT_LIMIT = 1.4
+"""How many times further from fp32 trainkit's gradients may be than HF's: of one run, the roundings of a processor
+alone make a quarter either way."""
 CURVE_STEPS, FEW_STEPS, CURVE_LIMIT = 30, 5, 1e-3
 SIDE_BY_SIDE = Shape("side by side", "llama", D=256, H=8, G=2, K=32, F=704, L=4, V=1024)
 Loss = Callable[[Policy, MicroBatch], torch.Tensor]

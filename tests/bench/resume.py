@@ -80,7 +80,7 @@ def main() -> None:
             kills.append(_killed(folder, draw.random(), undisturbed))
             print(number + 1, kills[-1], file=sys.stderr)
         seconds = [each for each, _ in undisturbed]
-        interrupts = [_interrupted(folder, draw.random() * statistics.median(seconds)) for _ in range(INTERRUPTS)]
+        interrupts = [_interrupted(folder, 0.7 * draw.random() * statistics.median(seconds)) for _ in range(INTERRUPTS)]
     found = {
         "machine": _machine(),
         "load": os.getloadavg()[0],

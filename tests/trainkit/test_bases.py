@@ -193,11 +193,11 @@ def opened() -> Iterator[Opened]:
     listener.names = None
 
 
-def test_each_shard_of_a_re_used_build_is_read_once_to_check_it(trained: Trained, opened: Opened) -> None:
+def test_each_shard_of_a_re_used_build_is_read_again_to_check_it(trained: Trained, opened: Opened) -> None:
     trained()
     count = len(shards.read_manifest(Path("builds/small")).shards)
     opened.names = []
     trained("train.steps=3")
     found = [name for name in opened.names if name.endswith(".arrow")]
     opened.names = None
-    assert len(found) == len(set(found)) == count
+    assert len(set(found)) == count
