@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="forge-scaling-") as name:
+    with tempfile.TemporaryDirectory(prefix="forge-scaling-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         subprocess.run(
             [sys.executable, "-m", "tests.bench.corpus", str(arguments.records), str(folder / "corpus.jsonl")],
