@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from dataforge import disk, engines, publish, recipe, shards
@@ -16,6 +17,7 @@ from dataforge.errors import BuildError
 from dataforge.folders import Folder, LocalFolder, at, named
 from dataforge.inputs import Files
 from dataforge.readers import Scan
+from dataforge.recipe import Recipe
 from dataforge.records import canonical_json
 from dataforge.schedule import Schedule
 from dataforge.shards import FORMAT, Manifest
@@ -59,6 +61,41 @@ class Outcome:
         return Path(self.url)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """A recipe with the folder it is built in, and what it reads."""
+
+    folder: Folder
+    site: Site
+    files: Files
+    scans: Mapping[str, Scan]
+    """The file of each source, by its name."""
+    step_files: Mapping[str, str]
+    """The hash of what a step reads, by its name."""
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The hashes of all that is read; a source's name holds no blank, so the two kinds do not meet."""
+        return {
+            **{name: scan.sha256 for name, scan in self.scans.items()},
+            **{f"step {name}": sha256 for name, sha256 in self.step_files.items()},
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of all that decides the bytes of the build."""
+        format_ = self.site.line.format
+        decides = [
+            self.site.recipe.normalised(),
+            self.inputs,
+            format_.template.text,
+            format_.tokenizer.sha256,
+            FORMAT,
+            program(),
+        ]
+        return hashlib.sha256(canonical_json(decides)).hexdigest()
+
+
 def build(
     document: Document,
     out: Path | str | None,
@@ -73,41 +110,37 @@ def build(
     """
     options = options or Options()
     read = recipe.read(document)
-    folder = at(out or Path("builds") / read.data.name)
-    if isinstance(folder, LocalFolder) and folder.path.exists() and not folder.path.is_dir():
-        raise BuildError(f"{folder.url}: is a file, and a build needs a folder of this name; move it away")
+    folder = folder_of(read, out)
     with refusals(folder), ExitStack() as stack:
-        work = at(f"{folder.url}/{WORK}")
-        site, files = Site(read, work.url), Files(work)
-        scans = {spec.name: files.scan(spec.path) for spec in read.sources}
-        step_files = {spec.name: files.sha256(spec.path) for spec in read.every_step if spec.path is not None}
-        engine = engines.Opened(options.engine, site, _workers(options, scans))
+        plan = planned(read, folder)
+        site, files = plan.site, plan.files
+        engine = engines.Opened(options.engine, site, _workers(options, plan.scans))
         stack.callback(engine.close)
-        if _standing(folder) is None:
+        if folder.size("manifest.json") is None:
             engine.start()  # to load what it needs while this process does the same
-        notes, inputs = site.line.ready().notes, inputs_of(scans, step_files)
+        notes = site.line.ready().notes
         if isinstance(folder, LocalFolder):
             stack.enter_context(_locked(folder))
-        standing = standing_build(folder, site, files, inputs, say)
+        standing = standing_build(plan, say)
         if standing is not None:
             files.save()
             return Outcome(folder.url, standing, reused=True)
-        for each in (folder, work):
+        for each in (folder, site.work.folder):
             if isinstance(each, LocalFolder):
                 each.sweep()
         for note in notes:
             say(f"note: {note}")
-        needed = disk.room(site.line, scans, folder) if isinstance(folder, LocalFolder) else None
+        needed = disk.room(site.line, plan.scans, folder) if isinstance(folder, LocalFolder) else None
         if needed is not None:
             say(f"{folder.url}: {needed}")
-        schedule, counts = Schedule(site, scans), [0, 0]
-        made = schedule.run(_asking(engine, counts, progress), step_files)
+        schedule, counts = Schedule(site, plan.scans), [0, 0]
+        made = schedule.run(_asking(engine, counts, progress), plan.step_files)
         counted = publish.noted(made)
-        for spec in read.sources:
+        for spec in site.recipe.sources:
             for word in sorted(set(spec.entry.vars) - set(counted.get(f"source {spec.name}", ()))):
                 say(f"note: the word to fill in stands in no record: {spec.name}: {word}")
         site.line.check_steps(counted)
-        manifest = publish.publish(folder, site, made, _key(site, inputs), inputs)
+        manifest = publish.publish(folder, site, made, plan.key, plan.inputs)
         for entry in manifest.shards:
             if isinstance(folder, LocalFolder):
                 files.written(folder.path / entry.file, entry.sha256)
@@ -116,12 +149,25 @@ def build(
         return Outcome(folder.url, manifest, reused=False, made=counts[0], found=counts[1])
 
 
-def inputs_of(scans: Mapping[str, Scan], step_files: Mapping[str, str]) -> dict[str, str]:
-    """The hashes of all that a build reads; a source's name holds no blank, so the two kinds do not meet."""
-    return {
-        **{name: scan.sha256 for name, scan in scans.items()},
-        **{f"step {name}": sha256 for name, sha256 in step_files.items()},
-    }
+def folder_of(read: Recipe, out: Path | str | None) -> Folder:
+    """The folder in which a recipe is built. Raises `BuildError` where it can be none."""
+    folder = at(out or Path("builds") / read.data.name)
+    if isinstance(folder, LocalFolder) and folder.path.exists() and not folder.path.is_dir():
+        raise BuildError(f"{folder.url}: is a file, and a build needs a folder of this name; move it away")
+    return folder
+
+
+def planned(read: Recipe, folder: Folder) -> Plan:
+    """Look at all that a recipe reads."""
+    work = at(f"{folder.url}/{WORK}")
+    files = Files(work)
+    return Plan(
+        folder,
+        Site(read, work.url),
+        files,
+        {spec.name: files.scan(spec.path) for spec in read.sources},
+        {spec.name: files.sha256(spec.path) for spec in read.every_step if spec.path is not None},
+    )
 
 
 @contextmanager
@@ -162,7 +208,7 @@ def _locked(folder: LocalFolder) -> Iterator[None]:
         yield
 
 
-def _workers(options: Options, scans: dict[str, Scan]) -> int:
+def _workers(options: Options, scans: Mapping[str, Scan]) -> int:
     """A worker costs about a second to start, so a small build has none."""
     if options.workers is not None:
         return options.workers
@@ -191,37 +237,17 @@ def _asking(
     return ask
 
 
-def _key(site: Site, inputs: dict[str, str]) -> str:
-    """A hash of all that decides the bytes of the build."""
-    format_ = site.line.format
-    decides = [
-        site.recipe.normalised(),
-        inputs,
-        format_.template.text,
-        format_.tokenizer.sha256,
-        FORMAT,
-        program(),
-    ]
-    return hashlib.sha256(canonical_json(decides)).hexdigest()
-
-
-def standing_build(folder: Folder, site: Site, files: Files, inputs: dict[str, str], say: Say) -> Manifest | None:
+def standing_build(plan: Plan, say: Say) -> Manifest | None:
     """The build that is there, if it is what the recipe says and whole; else what is wrong with it is said."""
-    standing = _standing(folder)
-    if standing is None:
-        return None
-    if standing.key != _key(site, inputs):
-        say(f"{folder.url}: is built anew, as {' and '.join(_changes(standing, site, inputs))} changed")
-        return None
-    return standing if _whole(folder, standing, files, say) else None
-
-
-def _standing(folder: Folder) -> Manifest | None:
-    """The manifest of the build that is there, if this version reads it."""
+    folder = plan.folder
     try:
-        return shards.parse_manifest(folder.read("manifest.json"), f"{folder.url}/manifest.json")
+        standing = shards.parse_manifest(folder.read("manifest.json"), f"{folder.url}/manifest.json")
     except (FileNotFoundError, BuildError):
         return None
+    if standing.key != plan.key:
+        say(f"{folder.url}: is built anew, as {' and '.join(_changes(standing, plan))} changed")
+        return None
+    return standing if _whole(folder, standing, plan.files, say) else None
 
 
 def _whole(folder: Folder, manifest: Manifest, files: Files, say: Say) -> bool:
@@ -241,12 +267,13 @@ def _whole(folder: Folder, manifest: Manifest, files: Files, say: Say) -> bool:
     return True
 
 
-def _changes(standing: Manifest, site: Site, inputs: dict[str, str]) -> list[str]:
+def _changes(standing: Manifest, plan: Plan) -> list[str]:
     """What a build that stands depends on and is no longer so."""
+    format_ = plan.site.line.format
     parts = {
-        "the recipe": standing.recipe_sha256 != publish.recipe_sha256(site.recipe),
-        "what it reads": standing.inputs != inputs,
-        "the tokenizer": standing.tokenizer.sha256 != site.line.format.tokenizer.sha256,
-        "the chat template": standing.template.text != site.line.format.template.text,
+        "the recipe": standing.recipe_sha256 != publish.recipe_sha256(plan.site.recipe),
+        "what it reads": standing.inputs != plan.inputs,
+        "the tokenizer": standing.tokenizer.sha256 != format_.tokenizer.sha256,
+        "the chat template": standing.template.text != format_.template.text,
     }
     return [part for part, changed in parts.items() if changed] or ["the version of this program"]

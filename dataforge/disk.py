@@ -5,12 +5,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from dataforge import chat_table, row_table
+from dataforge import arrow_bytes, chat_table, row_table
 from dataforge.folders import LocalFolder
 from dataforge.line import Line
 from dataforge.readers import Scan
 from dataforge.sample import first_records
-from dataforge.tasks import arrow_bytes, parquet_bytes
 
 RECORDS = 200
 """Of each source."""
@@ -29,8 +28,8 @@ def room(line: Line, scans: Mapping[str, Scan], folder: LocalFolder) -> str | No
         ((row, item.chat.copies) for item in sample.encoded for row in item.rows), line.recipe.data.seed
     )
     flags = np.zeros(sum(len(chat.messages) for chat in sample.chats), dtype=np.uint8)
-    build = len(parquet_bytes(chat_table.to_records(table, flags))) + 5 * int(rows.lengths.sum())
-    cache = len(arrow_bytes(table)) * len(line.recipe.segments) + len(row_table.write(rows))
+    build = len(arrow_bytes.parquet(chat_table.to_records(table, flags))) + 5 * int(rows.lengths.sum())
+    cache = len(arrow_bytes.stream(table, "lz4")) * len(line.recipe.segments) + len(row_table.write(rows))
     scale = total / sample.bytes
     free = shutil.disk_usage(folder.path).free
     needed = (build + cache) * scale

@@ -4,10 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dataforge import recipe
-from dataforge.build import WORK, inputs_of, refusals, standing_build
+from dataforge.build import folder_of, planned, refusals, standing_build
 from dataforge.config import Document
-from dataforge.folders import at
-from dataforge.inputs import Files
 from dataforge.schedule import Schedule
 from dataforge.stages import Facts
 from dataforge.tasks import Site, Task
@@ -21,28 +19,25 @@ class _NotMadeError(Exception):
 def explained(document: Document, out: Path | str | None) -> Iterator[str]:
     """A line for each kind of stage: how many of its tasks would run, and what has changed."""
     read = recipe.read(document)
-    folder = at(out or Path("builds") / read.data.name)
+    folder = folder_of(read, out)
     with refusals(folder):
-        work = at(f"{folder.url}/{WORK}")
-        site, files = Site(read, work.url), Files(work)
-        scans = {spec.name: files.scan(spec.path) for spec in read.sources}
-        step_files = {spec.name: files.sha256(spec.path) for spec in read.every_step if spec.path is not None}
-        plan = _Plan(Schedule(site, scans), site)
+        plan = planned(read, folder)
+        asking = _Asking(Schedule(plan.site, plan.scans), plan.site)
         try:
-            plan.schedule.run(plan.ask, step_files)
+            asking.schedule.run(asking.ask, plan.step_files)
         except _NotMadeError:
             # A build that stands needs no stages: they may have been pruned.
-            if standing_build(folder, site, files, inputs_of(scans, step_files), lambda text: None) is None:
+            if standing_build(plan, lambda text: None) is None:
                 yield f"{folder.url}: would run"
-                yield from plan.lines
+                yield from asking.lines
                 yield "  all that follows depends on them and runs where its own input changes"
                 return
-            plan.lines = []
+            asking.lines = []
         yield f"{folder.url}: everything is made; nothing would run"
-        yield from plan.lines
+        yield from asking.lines
 
 
-class _Plan:
+class _Asking:
     """Asks a schedule's tasks whether they are done, and stops at the first stage where one is not."""
 
     def __init__(self, schedule: Schedule, site: Site) -> None:

@@ -1,21 +1,26 @@
 """Tasks that need to see more than one part: what belongs together, what is decided, and the order of the rows."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from dataforge import gathers
+from dataforge import arrow_bytes, gathers
+from dataforge.recipe import StepSpec
 from dataforge.shards import Split
-from dataforge.stages import Facts
-from dataforge.tasks import Site, parquet_bytes
+from dataforge.stages import Facts, Result, Work
+from dataforge.tasks import Site
+
+Thin = tuple[tuple[int, str], ...]
+"""The number of each part that has a thin table, with the key under which it lies."""
 
 
 @dataclass(frozen=True)
 class LinkTask:
     """One cut of a gather's thin tables."""
 
-    step: int
-    """The gather's number among the segments: it stands before this one."""
-    thin: tuple[tuple[int, str], ...]
-    """Each part's number, with the key of its records."""
+    step: StepSpec
+    thin: Thin
     cut: int
     cuts: int
     key: str
@@ -30,24 +35,20 @@ class LinkTask:
 
     def run(self, site: Site) -> list[Facts]:
         """Find what belongs together."""
-        work, spec = site.work, site.recipe.segments[self.step].after
-        facts = work.sound(self.key)
-        if facts is not None or spec is None:
-            return [{**(facts or {}), "made": False}]
-        names = [work.name(key, "thin.parquet") for _, key in self.thin]
-        with work.folder.local(names) as paths, work.folder.scratch() as folder:
-            parts = [(part, path) for (part, _), path in zip(self.thin, paths, strict=True)]
-            gathers.links(site.line.gather(spec), parts, self.cut, self.cuts, folder / "links.parquet")
-            content = (folder / "links.parquet").read_bytes()
-        return [{**work.keep(self.key, [("links.parquet", content)], {}), "made": True}]
+        return [site.work.once(self.key, lambda: self._make(site))]
+
+    def _make(self, site: Site) -> Result:
+        with _tables(site.work, self.thin, "thin.parquet") as parts, site.work.folder.scratch() as folder:
+            gathers.links(site.line.gather(self.step), parts, self.cut, self.cuts, folder / "links.parquet")
+            return [("links.parquet", (folder / "links.parquet").read_bytes())], {}
 
 
 @dataclass(frozen=True)
 class DecideTask:
     """What a gather makes of all its links."""
 
-    step: int
-    thin: tuple[tuple[int, str], ...]
+    step: StepSpec
+    thin: Thin
     links: tuple[str, ...]
     key: str
 
@@ -61,22 +62,17 @@ class DecideTask:
 
     def run(self, site: Site) -> list[Facts]:
         """Decide on every record, and say where the decisions on each part are, with a hash of them."""
-        work, spec = site.work, site.recipe.segments[self.step].after
-        facts = work.sound(self.key)
-        if facts is not None or spec is None:
-            return [{**(facts or {}), "made": False}]
-        names = [*(work.name(key, "thin.parquet") for _, key in self.thin)]
-        linked = [work.name(key, "links.parquet") for key in self.links]
+        return [site.work.once(self.key, lambda: self._make(site))]
+
+    def _make(self, site: Site) -> Result:
         with (
-            work.folder.local(names) as paths,
-            work.folder.local(linked) as link_paths,
-            work.folder.scratch() as folder,
+            _tables(site.work, self.thin, "thin.parquet") as parts,
+            _tables(site.work, tuple(enumerate(self.links)), "links.parquet") as links,
+            site.work.folder.scratch() as folder,
         ):
-            parts = [(part, path) for (part, _), path in zip(self.thin, paths, strict=True)]
-            gathers.decide(site.line.gather(spec), parts, link_paths, folder / "decided.parquet")
+            gathers.decide(site.line.gather(self.step), parts, links, folder / "decided.parquet")
             ranges = gathers.ranges(folder / "decided.parquet")
-            content = (folder / "decided.parquet").read_bytes()
-        return [{**work.keep(self.key, [("decided.parquet", content)], {"ranges": ranges}), "made": True}]
+            return [("decided.parquet", (folder / "decided.parquet").read_bytes())], {"ranges": ranges}
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ class OrderTask:
     """Which rows of each part go into which shard."""
 
     split: Split
-    thin: tuple[tuple[int, str], ...]
+    thin: Thin
     cut: int
     cuts: int
     key: str
@@ -99,12 +95,16 @@ class OrderTask:
 
     def run(self, site: Site) -> list[Facts]:
         """Put the rows of one cut of the draws in order, and say which shards they fall into."""
-        work = site.work
-        facts = work.sound(self.key)
-        if facts is not None:
-            return [{**facts, "made": False}]
-        names = [work.name(key, f"{self.split}-thin.parquet") for _, key in self.thin]
-        with work.folder.local(names) as paths, work.folder.scratch() as folder:
-            parts = [(part, path) for (part, _), path in zip(self.thin, paths, strict=True)]
+        return [site.work.once(self.key, lambda: self._make(site))]
+
+    def _make(self, site: Site) -> Result:
+        with _tables(site.work, self.thin, f"{self.split}-thin.parquet") as parts, site.work.folder.scratch() as folder:
             slices = gathers.shards_of_rows(parts, self.cut, self.cuts, folder)
-        return [{**work.keep(self.key, [("slices.parquet", parquet_bytes(slices))], {}), "made": True}]
+        return [("slices.parquet", arrow_bytes.parquet(slices))], {}
+
+
+@contextmanager
+def _tables(work: Work, stages: Thin, output: str) -> Iterator[Sequence[tuple[int, Path]]]:
+    """An output of several stages, as numbered files of this machine."""
+    with work.folder.local([work.name(key, output) for _, key in stages]) as paths:
+        yield [(number, path) for (number, _), path in zip(stages, paths, strict=True)]

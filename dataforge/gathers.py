@@ -77,9 +77,9 @@ def view(opened: "duckdb.DuckDBPyConnection", name: str, parts: Sequence[tuple[i
     )
 
 
-def cuts(sizes: Sequence[int]) -> int:
-    """In how many cuts thin tables of these bytes are gathered."""
-    return max(1, -(-sum(sizes) // BYTES_PER_CUT))
+def cuts(size: int) -> int:
+    """In how many cuts thin tables of so many bytes are gathered."""
+    return max(1, -(-size // BYTES_PER_CUT))
 
 
 def links(gather: Gather, parts: Sequence[tuple[int, Path]], cut: int, of: int, target: Path) -> None:
@@ -92,12 +92,12 @@ def links(gather: Gather, parts: Sequence[tuple[int, Path]], cut: int, of: int, 
     asked(target.parent, ask)
 
 
-def decide(gather: Gather, parts: Sequence[tuple[int, Path]], linked: Sequence[Path], target: Path) -> None:
+def decide(gather: Gather, parts: Sequence[tuple[int, Path]], linked: Sequence[tuple[int, Path]], target: Path) -> None:
     """Write what is decided as a Parquet file, sorted by part and position."""
 
     def ask(opened: "duckdb.DuckDBPyConnection") -> None:
         view(opened, "thin", parts)
-        view(opened, "links", list(enumerate(linked)))
+        view(opened, "links", linked)
         _write(gather.decide(opened), target)
 
     asked(target.parent, ask)
@@ -112,7 +112,7 @@ def in_memory(gather: Gather, thin: Sequence[pa.Table]) -> list[Decisions]:
             pq.write_table(table, path)
         linked, decided = folder / "links.parquet", folder / "decided.parquet"
         links(gather, parts, 0, 1, linked)
-        decide(gather, parts, [linked], decided)
+        decide(gather, parts, [(0, linked)], decided)
         found: list[dict[int, dict[str, Any]]] = [{} for _ in thin]
         for row in pq.read_table(decided).to_pylist():
             found[row["part"]][row["position"]] = row

@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from dataforge import seeds
+from dataforge import arrow_bytes, seeds
 from dataforge.tokenize import Row
 
 ROWS = pa.schema(
@@ -85,20 +84,13 @@ def write(rows: Rows) -> bytes:
         ],
         schema=ROWS,
     )
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, ROWS) as writer:
-        writer.write_table(table, max_chunksize=_ROWS_PER_BATCH)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
+    return arrow_bytes.file(table, _ROWS_PER_BATCH)
 
 
 def write_thin(rows: Rows) -> bytes:
     """The thin table of rows as a Parquet file, in the same order."""
-    sink = pa.BufferOutputStream()
     table = pa.table([pa.array(rows.draws), pa.array(rows.lengths, pa.int32())], schema=THIN)
-    pq.write_table(table, sink, compression="none", use_dictionary=False)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
+    return arrow_bytes.parquet(table, "none", dictionary=False)
 
 
 def read(file: pa.NativeFile, start: int, stop: int) -> Rows:
@@ -106,13 +98,13 @@ def read(file: pa.NativeFile, start: int, stop: int) -> Rows:
     reader = pa.ipc.open_file(file)
     first, last = start // _ROWS_PER_BATCH, -(-stop // _ROWS_PER_BATCH)
     table = pa.Table.from_batches([reader.get_batch(number) for number in range(first, last)], schema=ROWS)
-    batch = table.slice(start - first * _ROWS_PER_BATCH, stop - start).combine_chunks()
+    (batch,) = table.slice(start - first * _ROWS_PER_BATCH, stop - start).combine_chunks().to_batches()
     return Rows(
         batch.column("id").to_pylist(),
         batch.column("draw").to_numpy(),
-        batch.column("input_ids").combine_chunks().value_lengths().to_numpy().astype(np.int64),
-        batch.column("input_ids").combine_chunks().flatten().to_numpy(),
-        batch.column("assistant_masks").combine_chunks().flatten().to_numpy(),
+        batch.column("input_ids").value_lengths().to_numpy().astype(np.int64),
+        batch.column("input_ids").flatten().to_numpy(),
+        batch.column("assistant_masks").flatten().to_numpy(),
     )
 
 

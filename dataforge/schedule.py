@@ -30,7 +30,6 @@ Ask = Callable[[str, Sequence[Task]], list[list[Facts]]]
 class Made:
     """All that a build consists of once everything is done."""
 
-    parts: list[Part] = field(default_factory=list)
     stages: list[list[str]] = field(default_factory=list)
     """Of each part, the keys of its stages with rejects, down the line."""
     reports: list[Facts] = field(default_factory=list)
@@ -49,24 +48,22 @@ class Schedule:
         self.parts = [
             Part(spec.name, spec.path, span) for spec in self._recipe.sources for span in scans[spec.name].spans
         ]
-
         self.why: dict[str, tuple[str, Ingredients]] = {}
 
     def run(self, ask: Ask, step_files: Mapping[str, str]) -> Made:
         """Have everything made; `step_files` are the hashes of what steps read."""
-        made = Made(parts=self.parts, stages=[[] for _ in self.parts])
+        made = Made(stages=[[] for _ in self.parts])
         reports: list[list[Facts]] = [[] for _ in self.parts]
         records: list[str] = []
         decided: list[Decided | None] = [None] * len(self.parts)
-        hashes: list[str | None] = [None] * len(self.parts)
         segments = self._recipe.segments
         rows: list[str] = []
         for number, segment in enumerate(segments):
             last = number == len(segments) - 1
             before: list[str | None] = [*records] or [None] * len(self.parts)
             records = [
-                self._records(part, number, key, hash_, step_files)
-                for part, key, hash_ in zip(self.parts, before, hashes, strict=True)
+                self._records(part, number, key, decisions, step_files)
+                for part, key, decisions in zip(self.parts, before, decided, strict=True)
             ]
             rows = [self._rows(part, key) for part, key in zip(self.parts, records, strict=True)] if last else []
             tasks = [
@@ -78,10 +75,10 @@ class Schedule:
                 reports[at] += facts
                 made.stages[at] += tasks[at].keys
             if not last:
-                decided, hashes = self._gather(number + 1, records, found, ask)
+                decided = self._gather(segments[number + 1].after, records, found, ask)
         made.reports = [facts for of_part in reports for facts in of_part]
-        sizes = [of_part[-1]["sizes"] for of_part in reports]
-        shards, files = self._shards(rows, sizes, ask), self._parquet(records, rows)
+        counts = [of_part[-1]["rows"] for of_part in reports]
+        shards, files = self._shards(rows, counts, ask), self._parquet(records, rows)
         last_tasks: list[ShardTask | RecordsTask] = [*shards, *files]
         packed = [(task.key, facts) for task, (facts,) in zip(last_tasks, ask("pack", last_tasks), strict=True)]
         made.shards, made.records = packed[: len(shards)], packed[len(shards) :]
@@ -93,7 +90,7 @@ class Schedule:
         return key
 
     def _records(
-        self, part: Part, number: int, before: str | None, decisions: str | None, step_files: Mapping[str, str]
+        self, part: Part, number: int, before: str | None, decided: Decided | None, step_files: Mapping[str, str]
     ) -> str:
         (source,) = (spec for spec in self._recipe.sources if spec.name == part.source)
         segments = self._recipe.segments
@@ -109,7 +106,7 @@ class Schedule:
             ingredients |= {
                 "the records before": before,
                 f"the settings of {segment.after.name}": segment.after.normalised(),
-                f"what {segment.after.name} decides": decisions,
+                f"what {segment.after.name} decides": decided.hash if decided else None,
             }
         if number < len(segments) - 1:
             following = segments[number + 1].after
@@ -137,41 +134,37 @@ class Schedule:
         return self._key("rows", _name(part), ingredients)
 
     def _gather(
-        self, number: int, records: Sequence[str], found: Sequence[list[Facts]], ask: Ask
-    ) -> tuple[list[Decided | None], list[str | None]]:
-        """What a step decides that needs to see all parts: where it stands for each part, and a hash of it."""
-        spec = self._recipe.segments[number].after
+        self, spec: StepSpec | None, records: Sequence[str], found: Sequence[list[Facts]], ask: Ask
+    ) -> list[Decided | None]:
+        """What a step decides that needs to see all parts: where it stands for each part."""
         sizes = {at: facts[0]["files"]["thin.parquet"][0] for at, facts in enumerate(found) if _has_thin(facts[0])}
         if spec is None or not sizes:
-            return [None] * len(self.parts), [None] * len(self.parts)
+            return [None] * len(self.parts)
         thin = tuple((at, records[at]) for at in sizes)
-        cuts = gathers.cuts(list(sizes.values()))
+        cuts = gathers.cuts(sum(sizes.values()))
         common = {f"the records before {spec.name}": thin, f"the settings of {spec.name}": spec.normalised()}
         links = [
             self._key(spec.name, f"links {cut + 1} of {cuts}", {**common, "cut": [cut, cuts]}) for cut in range(cuts)
         ]
-        ask(f"{spec.name}: links", [LinkTask(number, thin, cut, cuts, key) for cut, key in enumerate(links)])
+        ask(f"{spec.name}: links", [LinkTask(spec, thin, cut, cuts, key) for cut, key in enumerate(links)])
         key = self._key(spec.name, "decisions", {**common, "links": links})
-        ((facts,),) = ask(f"{spec.name}: decisions", [DecideTask(number, thin, tuple(links), key)])
-        ranges = {int(part): values for part, values in facts["ranges"].items()}
-        return (
-            [Decided(key, *ranges[at][:2]) if at in ranges else None for at in range(len(self.parts))],
-            [ranges[at][2] if at in ranges else None for at in range(len(self.parts))],
-        )
+        ((facts,),) = ask(f"{spec.name}: decisions", [DecideTask(spec, thin, tuple(links), key)])
+        ranges = {int(part): Decided(key, *values) for part, values in facts["ranges"].items()}
+        return [ranges.get(at) for at in range(len(self.parts))]
 
-    def _shards(self, rows: Sequence[str], sizes: Sequence[Facts], ask: Ask) -> list[ShardTask]:
+    def _shards(self, rows: Sequence[str], counts: Sequence[Facts], ask: Ask) -> list[ShardTask]:
         """What is to be packed, once the order of all rows is known; training before evaluation."""
-        orders = [task for split in SPLITS for task in self._orders(split, rows, sizes)]
+        orders = [task for split in SPLITS for task in self._orders(split, rows, counts)]
         ask("order", orders)
         return [
             task for split in SPLITS for task in self._cut([order for order in orders if order.split == split], rows)
         ]
 
-    def _orders(self, split: Split, rows: Sequence[str], sizes: Sequence[Facts]) -> list[OrderTask]:
-        thin = tuple((at, key) for at, key in enumerate(rows) if split in sizes[at])
+    def _orders(self, split: Split, rows: Sequence[str], counts: Sequence[Facts]) -> list[OrderTask]:
+        thin = tuple((at, key) for at, key in enumerate(rows) if split in counts[at])
         if not thin:
             return []
-        cuts = gathers.cuts([sum(sizes[at][split]["rows"] for at, _ in thin) * gathers.BYTES_PER_ROW])
+        cuts = gathers.cuts(sum(counts[at][split] for at, _ in thin) * gathers.BYTES_PER_ROW)
         keys = [
             self._key("order", f"{split} {cut + 1} of {cuts}", {"rows": thin, "cut": [split, cut, cuts]})
             for cut in range(cuts)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dataforge import arrow_bytes
 from dataforge.shards import CHAT_SCHEMA, Shard, ShardEntry, Split, Window
 
 
@@ -55,10 +56,7 @@ def shard(name: str, split: Split, windows: Windows) -> tuple[bytes, ShardEntry]
         )
         for field in CHAT_SCHEMA
     ]
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, CHAT_SCHEMA) as writer:
-        writer.write_batch(pa.record_batch(columns, schema=CHAT_SCHEMA))
-    content = sink.getvalue().to_pybytes()
+    content = arrow_bytes.stream(pa.table(columns, schema=CHAT_SCHEMA))
     entry = ShardEntry(
         file=f"shards/{name}.arrow",
         split=split,

@@ -8,7 +8,7 @@ done, with their sizes and hashes: a note that is there and fits means that noth
 
 import functools
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from dataforge.records import canonical_json
 
 Facts = dict[str, Any]
 """What a task reports: JSON values."""
+Result = tuple[Iterable[tuple[str, bytes]], Facts]
+"""What a stage makes: its outputs by name, and what it reports."""
 _HASH = "hash"
 Ingredients = Mapping[str, Any]
 """JSON values by the words that tell a user what they are."""
@@ -64,6 +66,11 @@ class Work:
         whole = all(_hash(self.read(key, output)) == hash_ for output, (_, hash_) in facts["files"].items())
         return facts if whole else None
 
+    def once(self, key: str, make: Callable[[], Result]) -> Facts:
+        """What a stage reports, made if it is not there whole; `made` tells whether it was made now."""
+        facts = self.sound(key)
+        return {**(facts or self.keep(key, *make())), "made": facts is None}
+
     def keep(self, key: str, outputs: Iterable[tuple[str, bytes]], facts: Facts) -> Facts:
         """Write a stage's outputs, and then that they are done."""
         files = {}
@@ -89,18 +96,17 @@ class Work:
         """The bytes of each stage that has outputs here, finished or not."""
         sizes: dict[str, int] = {}
         for name, size in self.folder.sizes("").items():
-            key = name.rpartition("/")[2].partition(".")[0]
-            if name.startswith(f"{key[:2]}/") and len(key) == 32:
+            key = _key(name)
+            if key is not None:
                 sizes[key] = sizes.get(key, 0) + size
         return sizes
 
     def forget(self, keys: Iterable[str]) -> None:
         """Take stages away, the note that they are done first."""
-        names = self.folder.sizes("")
-        for key in keys:
-            mine = [name for name in names if name.startswith(f"{key[:2]}/{key}.")]
-            for name in sorted(mine, key=lambda name: not name.endswith(".done")):
-                self.folder.delete(name)
+        gone = set(keys)
+        mine = [name for name in self.folder.sizes("") if _key(name) in gone] if gone else []
+        for name in sorted(mine, key=lambda name: not name.endswith(".done")):
+            self.folder.delete(name)
 
 
 def write_note(folder: Folder, name: str, note: Mapping[str, Any]) -> None:
@@ -119,6 +125,12 @@ def read_note(folder: Folder, name: str) -> dict[str, Any] | None:
 
 def _name(key: str, output: str) -> str:
     return f"{key[:2]}/{key}.{output}"
+
+
+def _key(name: str) -> str | None:
+    """The key of the stage whose output has this name, or None for what belongs to no stage."""
+    key = name.rpartition("/")[2].partition(".")[0]
+    return key if name.startswith(f"{key[:2]}/{key}.") and len(key) == 32 else None
 
 
 def _hash(content: bytes) -> str:

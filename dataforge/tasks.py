@@ -7,13 +7,12 @@ stage cache only.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from dataforge import chat_table, gathers, line, report, row_table, shard_writer
+from dataforge import arrow_bytes, chat_table, gathers, line, report, row_table, shard_writer
 from dataforge.folders import at
 from dataforge.line import Decisions, Line, Tally
 from dataforge.pack import pack
@@ -21,11 +20,11 @@ from dataforge.readers import Part
 from dataforge.recipe import Recipe
 from dataforge.records import Chat
 from dataforge.shards import SPLITS, Split
-from dataforge.stages import Facts, Work
+from dataforge.stages import Facts, Result, Work
 from dataforge.tokenize import Row, trained_messages
 
-DROPPED, KEPT_FOR = 0, {"train": 1, "eval": 2}
-"""What became of a record, in the output `kept` of its rows."""
+KEPT_FOR = {"train": 1, "eval": 2}
+"""What became of a record, in the output `kept` of its rows; 0 where it was rejected."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,8 @@ class Decided:
     key: str
     start: int
     stop: int
+    hash: str
+    """Of what was decided."""
 
 
 @dataclass(frozen=True)
@@ -95,23 +96,23 @@ class PartTask:
 
     def run(self, site: Site) -> list[Facts]:
         """Make the records, the rows, or both at once."""
-        facts = site.work.sound(self.records)
         chats: list[Chat] | None = None
-        made = facts is None
-        if facts is None:
-            chats, facts = self._records(site)
-        found = [{**facts, "made": made}]
+
+        def records() -> Result:
+            nonlocal chats
+            chats, result = self._records(site)
+            return result
+
+        found = [site.work.once(self.records, records)]
         if self.rows:
-            rows = site.work.sound(self.rows)
-            if rows is None:
-                if chats is None:
-                    chats = read_chats(site.work, self.records)
-                found.append({**_rows(site, self.rows, chats), "made": True})
-            else:
-                found.append({**rows, "made": False})
+
+            def rows() -> Result:
+                return _rows(site, read_chats(site.work, self.records) if chats is None else chats)
+
+            found.append(site.work.once(self.rows, rows))
         return found
 
-    def _records(self, site: Site) -> tuple[list[Chat], Facts]:
+    def _records(self, site: Site) -> tuple[list[Chat], Result]:
         tally, segment = Tally(), site.recipe.segments[self.segment]
         if segment.after is None or self.before is None:
             chats = site.line.read(self.part, tally)
@@ -119,18 +120,17 @@ class PartTask:
             decisions = _decisions(site.work, self.decided) if self.decided else {}
             chats = site.line.decided(read_chats(site.work, self.before), segment.after, decisions, tally)
         kept = list(site.line.segment(chats, self.segment, tally))
-        outputs = [("records.arrow", arrow_bytes(chat_table.to_table(kept))), *_reject_output(tally)]
+        outputs = [("records.arrow", arrow_bytes.stream(chat_table.to_table(kept), "lz4")), *_reject_output(tally)]
         if not self.rows:
             following = site.recipe.segments[self.segment + 1].after
             if following is None:
                 raise RuntimeError("a segment without rows ends at a step that gathers")
             if following.source in (None, self.part.source):
-                outputs.append(("thin.parquet", parquet_bytes(site.line.gather(following).thin(kept))))
-        facts = {"stations": tally.stations, "noted": tally.noted, "records": len(kept)}
-        return kept, site.work.keep(self.records, outputs, facts)
+                outputs.append(("thin.parquet", arrow_bytes.parquet(site.line.gather(following).thin(kept))))
+        return kept, (outputs, {"stations": tally.stations, "noted": tally.noted})
 
 
-def _rows(site: Site, key: str, chats: Sequence[Chat]) -> Facts:
+def _rows(site: Site, chats: Sequence[Chat]) -> Result:
     """Records through the gate and the tokenizer, split into training and evaluation."""
     tally, seed = Tally(), site.recipe.data.seed
     rows: dict[Split, list[tuple[Row, int]]] = {split: [] for split in SPLITS}
@@ -150,7 +150,7 @@ def _rows(site: Site, key: str, chats: Sequence[Chat]) -> Facts:
     tally.stations["length"]["added"] = sum(encoded.chat.copies - 1 for encoded in found)
     flags = np.array([flag for of_chat in trained for flag in of_chat], dtype=np.uint8)
     outputs = [("kept", kept.tobytes()), ("trained", flags.tobytes()), *_reject_output(tally)]
-    sizes: dict[str, dict[str, Any]] = {}
+    rows_of: dict[str, int] = {}
     for split, of_split in rows.items():
         if of_split:
             ordered = row_table.in_order(of_split, seed)
@@ -158,9 +158,8 @@ def _rows(site: Site, key: str, chats: Sequence[Chat]) -> Facts:
                 (f"{split}.arrow", row_table.write(ordered)),
                 (f"{split}-thin.parquet", row_table.write_thin(ordered)),
             ]
-            sizes[split] = {"tokens": int(ordered.lengths.sum()), "rows": len(ordered.ids)}
-    facts = {"stations": tally.stations, "turns": tally.turns(found), "sizes": sizes}
-    return site.work.keep(key, outputs, facts)
+            rows_of[split] = len(ordered.ids)
+    return outputs, {"stations": tally.stations, "turns": tally.turns(found), "rows": rows_of}
 
 
 @dataclass(frozen=True)
@@ -183,9 +182,9 @@ class ShardTask:
 
     def run(self, site: Site) -> list[Facts]:
         """Pack the rows and write them."""
-        facts = site.work.sound(self.key)
-        if facts is not None:
-            return [{**facts, "made": False}]
+        return [site.work.once(self.key, lambda: self._make(site))]
+
+    def _make(self, site: Site) -> Result:
         parts = []
         for key, start, stop in self.slices:
             with site.work.open(key, f"{self.split}.arrow") as file:
@@ -195,7 +194,7 @@ class ShardTask:
         windows = pack(rows, order, site.recipe.window, site.recipe.data.seed)
         content, entry = shard_writer.shard(f"{self.split}-{self.number:05d}", self.split, windows)
         facts = {"entry": entry.model_dump(mode="json"), "lengths": row_table.lengths_of(rows)}
-        return [{**site.work.keep(self.key, [("shard.arrow", content)], facts), "made": True}]
+        return [("shard.arrow", content)], facts
 
 
 @dataclass(frozen=True)
@@ -216,9 +215,9 @@ class RecordsTask:
 
     def run(self, site: Site) -> list[Facts]:
         """Write the kept records of each side of the split."""
-        facts = site.work.sound(self.key)
-        if facts is not None:
-            return [{**facts, "made": False}]
+        return [site.work.once(self.key, lambda: self._make(site))]
+
+    def _make(self, site: Site) -> Result:
         found: dict[Split, list[pa.Table]] = {split: [] for split in SPLITS}
         for records, rows in self.parts:
             trained = np.frombuffer(site.work.read(rows, "trained"), dtype=np.uint8)
@@ -227,9 +226,10 @@ class RecordsTask:
             for split, tables in found.items():
                 tables.append(table.filter(pa.array(kept == KEPT_FOR[split])))
         tables_of = {split: pa.concat_tables(tables) for split, tables in found.items()}
-        outputs = [(f"{split}.parquet", parquet_bytes(table)) for split, table in tables_of.items() if table.num_rows]
-        facts = {"records": {split: table.num_rows for split, table in tables_of.items()}}
-        return [{**site.work.keep(self.key, outputs, facts), "made": True}]
+        outputs = [
+            (f"{split}.parquet", arrow_bytes.parquet(table)) for split, table in tables_of.items() if table.num_rows
+        ]
+        return outputs, {"records": {split: table.num_rows for split, table in tables_of.items()}}
 
 
 def read_chats(work: Work, key: str) -> list[Chat]:
@@ -248,22 +248,5 @@ def _reject_output(tally: Tally) -> Iterator[tuple[str, bytes]]:
         yield "rejects", b"".join(report.reject_line(reject) for reject in tally.rejects)
 
 
-def arrow_bytes(table: pa.Table) -> bytes:
-    """A table as an Arrow stream, compressed."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as writer:
-        writer.write_table(table)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
-
-
 def _read_arrow(work: Work, key: str) -> pa.Table:
     return pa.ipc.open_stream(work.read(key, "records.arrow")).read_all()
-
-
-def parquet_bytes(table: pa.Table) -> bytes:
-    """A table as a Parquet file."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    content: bytes = sink.getvalue().to_pybytes()
-    return content

@@ -37,14 +37,14 @@ class Index:
         self._used.update(dict.fromkeys(why, self._builds))
         sizes = self._work.keys()
         total = sum(sizes.values())
-        gone = []
+        gone = set[str]()
         for key in sorted(sizes, key=lambda key: (self._used.get(key, 0), key)):
             if total <= limit:
                 break
             total -= sizes[key]
-            gone.append(key)
+            gone.add(key)
         self._work.forget(gone)
-        self._used = {key: build for key, build in self._used.items() if key in sizes and key not in set(gone)}
+        self._used = {key: build for key, build in self._used.items() if key in sizes and key not in gone}
         write_note(self._work.folder, _FILE, {"builds": self._builds, "last": self._last, "used": self._used})
 
 

@@ -14,11 +14,12 @@ DATAFORGE = [
     "shards",
     "data_files",
     "folders",
+    "arrow_bytes",
     "bases",
     "records",
     "seeds",
     "text",
-    "sketch",
+    "minhash",
     "sources",
     "steps",
     "components",
@@ -67,7 +68,7 @@ DATAFORGE = [
     "cli",
 ]
 SOURCES_MAY_IMPORT = {"config", "records", "text"}
-STEPS_MAY_IMPORT = {"errors", "config", "records", "seeds", "text", "sketch"}
+STEPS_MAY_IMPORT = {"errors", "config", "records", "seeds", "text", "minhash"}
 TRAINKIT_MAY_IMPORT = {"errors", "config", "seeds", "shards"}
 HEAVY = {"torch", "transformers", "peft", "trainkit"}
 

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from dataforge import config
+from dataforge.minhash import KEY_BYTES, VALUES, bands, equal_values, per_mille, sketches
 from dataforge.records import Chat, Reject, canonical_json
-from dataforge.sketch import KEY_BYTES, VALUES, bands, equal_values, per_mille, sketches
 from dataforge.text import normalised
 
 _TURNS = ("user", "assistant", "tool")

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from dataforge.minhash import VALUES, bands
 from dataforge.records import Chat, Message, Origin, Reject, Role, ToolCall, record_id
-from dataforge.sketch import VALUES, bands
 from dataforge.steps import dedupe
 from dataforge.text import normalised
 
