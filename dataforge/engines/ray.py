@@ -39,7 +39,7 @@ TASKS_PER_CPU = 2
 _LOOK_AGAIN_S = 5.0
 """A cluster may have grown while no task ended."""
 _TOKEN = "ray-job"
-_MAKE_BYTES = ("duckdb", "jinja2", "numpy", "orjson", "pyarrow", "tokenizers")
+_MAKE_BYTES = ("duckdb", "fastokens", "jinja2", "numpy", "orjson", "pyarrow", "rensa", "tokenizers")
 """The packages whose versions may show in what is built."""
 
 
