@@ -1,0 +1,227 @@
+"""Preferences out of real rankings, trees and labels, beside counts by hand.
+
+    python -m tests.bench.preferences DATA [--out tests/bench]
+
+DATA holds published files under the names below; their licences forbid to carry them along. Each count by hand reads
+the file with `json` and counts in a few lines that share nothing with the program; the program's own come from the
+source and the steps that stand beside it. Writes a table, and ends with 1 where two counts differ.
+"""
+
+import argparse
+import gzip
+import importlib
+import json
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Any
+
+from dataforge import gathers, seeds
+from dataforge.components import Counting
+from dataforge.context import Context
+from dataforge.records import Joined, Origin, Preference, Reject, Row, record_id
+
+CONTEXT = Context(Path(), 7, lambda record: False, lambda texts: [0 for _ in texts])
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file, how the program makes pairs of it, and how many there are by hand."""
+
+    path: str
+    use: str
+    counted: Callable[[Rows], int]
+    settings: dict[str, Any] = field(default_factory=dict)
+    steps: list[dict[str, Any]] = field(default_factory=list)
+
+
+def read(path: Path) -> Rows:
+    """The objects of a JSON array or of JSON Lines, packed or not."""
+    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    text = content.decode("utf-8")
+    found = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in text.splitlines()]
+    return list(found)
+
+
+def siblings(rows: Rows, *, synthetic: bool) -> Iterator[list[int]]:
+    """The ranks of the answers to each prompter's message of OpenAssistant's trees, without what is left out."""
+
+    def left_out(node: dict[str, Any]) -> bool:
+        return bool(
+            node.get("deleted") or node.get("review_result") is False or (node.get("synthetic") and not synthetic)
+        )
+
+    def below(node: dict[str, Any]) -> Iterator[list[int]]:
+        replies = [reply for reply in node.get("replies", []) if not left_out(reply)]
+        if node["role"] == "prompter":
+            yield [reply["rank"] for reply in replies if "rank" in reply]
+        for reply in replies:
+            yield from below(reply)
+
+    for row in rows:
+        if not left_out(row["prompt"]):
+            yield from below(row["prompt"])
+
+
+def trees(take: str, *, synthetic: bool) -> Callable[[Rows], int]:
+    """Pairs of siblings in trees whose siblings have no rank twice."""
+    of: dict[str, Callable[[int], int]] = {
+        "all": lambda count: count * (count - 1) // 2,
+        "adjacent": lambda count: max(count - 1, 0),
+        "best_vs_worst": lambda count: int(count > 1),
+    }
+    return lambda rows: sum(of[take](len(set(ranks))) for ranks in siblings(rows, synthetic=synthetic))
+
+
+def transcripts(rows: Rows) -> int:
+    """HH-RLHF's pairs that part at the last answer of what both texts begin with, and whose two sides are answers."""
+    kept = 0
+    for row in rows:
+        common = os.path.commonprefix([row["chosen"], row["rejected"]])
+        end = common.rfind("\n\nAssistant:") + len("\n\nAssistant:")
+        prompt, sides = row["chosen"][:end], [row[name][end:] for name in ("chosen", "rejected")]
+        speakers = re.findall(r"\n\n(Human|Assistant):", prompt)
+        alternate = all(one != other for one, other in pairwise(["Assistant", *speakers]))
+        answers = all(side.strip() and not re.search(r"\b(?:Human|Assistant):", side) for side in sides)
+        kept += alternate and answers and sides[0].strip() != sides[1].strip()
+    return kept
+
+
+def split(rows: Rows) -> int:
+    """HH-RLHF's pairs that have an answer to part at, whatever stands in it."""
+    commons = (os.path.commonprefix([row["chosen"], row["rejected"]]) for row in rows)
+    return sum("\n\nAssistant:" in common for common in commons)
+
+
+def scored(rows: Rows) -> int:
+    """Pairs of Magpie's responses with different scores."""
+    scores = ([reward["score"] for reward in row["rewards_armorm"]] for row in rows)
+    return sum(one != other for each in scores for one, other in combinations(each, 2))
+
+
+def listed(rows: Rows) -> int:
+    """Neighbours in lists that have the best answer first, without empty answers and repetitions."""
+    said = (list(dict.fromkeys(text.strip() for text in row["output"] if text.strip())) for row in rows)
+    return sum(max(len(texts) - 1, 0) for texts in said)
+
+
+def labelled(rows: Rows) -> int:
+    """A good answer and a bad one to what was said before, each text once."""
+    answers: dict[str, dict[str, set[bool]]] = defaultdict(lambda: defaultdict(set))
+    for row in rows:
+        answers[json.dumps(row["messages"][:-1])][row["messages"][-1]["content"].strip()].add(row["label"])
+    sides = ([labels for labels in texts.values() if len(labels) == 1] for texts in answers.values())
+    return sum(each.count({True}) * each.count({False}) for each in sides)
+
+
+def pairs(take: str, **more: Any) -> dict[str, Any]:
+    """The step."""
+    return {"use": "pairs", "take": take, **more}
+
+
+OASST = "open-assistant/en_100_tree.jsonl"
+WITH = {"keep": ["synthetic"]}
+CASES = [
+    Case(OASST, "oasst", trees("all", synthetic=True), WITH, [pairs("all")]),
+    Case(OASST, "oasst", trees("adjacent", synthetic=True), WITH, [pairs("adjacent")]),
+    Case(OASST, "oasst", trees("best_vs_worst", synthetic=True), WITH, [pairs("best_vs_worst")]),
+    Case(OASST, "oasst", trees("best_vs_worst", synthetic=True), WITH, [pairs("all", per_prompt=1)]),
+    Case(OASST, "oasst", trees("all", synthetic=False), {}, [pairs("all")]),
+    Case(OASST, "oasst", trees("adjacent", synthetic=False), {}, [pairs("adjacent")]),
+    Case("hh-rlhf/test.jsonl.gz", "hh_rlhf", transcripts),
+    Case("magpie/example_instructions_5res_armorm.json", "ranked_list", scored, {}, [pairs("all")]),
+    Case("magpie/example_instructions_5res_armorm.json", "ranked_list", len, {}, [pairs("best_vs_worst")]),
+    Case("chatglm-et/oaast_rm_zh.json", "alpaca", listed, {}, [pairs("adjacent")]),
+    Case("llamafactory/dpo_zh_demo.json", "sharegpt", len),
+    Case("llamafactory/v1_dpo_demo.jsonl", "llamafactory_v1", len),
+    Case("llamafactory/kto_en_demo.json", "openai", labelled, {}, [{"use": "group_by_prompt"}, pairs("all")]),
+    Case(
+        "llamafactory/dpo_zh_demo.json",
+        "sharegpt",
+        lambda rows: len({json.dumps(row) for row in rows}),
+        {},
+        [{"use": "to_labels"}, {"use": "group_by_prompt"}, pairs("adjacent")],
+    ),
+]
+
+
+def made(case: Case, rows: Rows) -> tuple[list[Any], Counter[str], Counter[str]]:
+    """What becomes of the rows: records, why others are none, and what steps counted."""
+    source: Any = importlib.import_module(f"dataforge.sources.{case.use}")
+    settings = source.Settings(**case.settings)
+    lost, noted = Counter[str](), Counter[str]()
+
+    def kept(results: Sequence[Any]) -> list[Any]:
+        flat = [one for each in results for one in (each if isinstance(each, list | tuple) else [each])]
+        lost.update(f"{one.stage}/{one.reason}" for one in flat if isinstance(one, Reject))
+        return [one for one in flat if not isinstance(one, Reject | Joined)]
+
+    origins = (Origin("s", case.path, number, number + 1) for number in range(len(rows)))
+    read_rows = (Row(record_id("s", row), at, row) for row, at in zip(rows, origins, strict=True))
+    records = kept([source.convert(row, settings) for row in read_rows])
+    for spec in case.steps:
+        module: Any = importlib.import_module(f"dataforge.steps.{spec['use']}")
+        told = module.Settings(**{key: value for key, value in spec.items() if key != "use"})
+        step = module.start(spec["use"], told, CONTEXT)
+        if hasattr(module, "Gather"):
+            (decided,) = gathers.in_memory(step, [step.thin(records)])
+            results = [step.take(one, decided[at]) if at in decided else one for at, one in enumerate(records)]
+        else:
+            results = [step.take(record) for record in records]
+        records = kept(results)
+        if isinstance(step, Counting):
+            noted.update(step.noted())
+    return records, lost, noted
+
+
+def main() -> None:
+    """Count each and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    lines = [
+        "# Preferences out of real files",
+        "",
+        "| file | records | pairs by hand | pairs | to evaluation by a tenth | rejected | left out | by |",
+        "|---|---:|---:|---:|---:|---|---|---|",
+    ]
+    wrong = []
+    for case in CASES:
+        rows = read(arguments.data / case.path)
+        records, lost, noted = made(case, rows)
+        found = [record for record in records if isinstance(record, Preference)]
+        by_hand = case.counted(rows)
+        # Equal rows share an id, so that there are as many ids as there are different pairs.
+        different = {repr((pair.prompt, pair.chosen, pair.rejected)) for pair in found}
+        if len(found) != by_hand or len({pair.id for pair in found}) != len(different):
+            wrong.append(case.path)
+        sides = defaultdict(set)
+        for pair in found:
+            sides[pair.family or pair.id].add(seeds.share(CONTEXT.seed, "split", pair.family or pair.id) < 0.1)
+        held = sum(side == {True} for side in sides.values())
+        left = {name: count for name, count in noted.items() if count and name not in ("places", "pairs")}
+        said = json.dumps({"use": case.use, **case.settings})
+        if case.steps:
+            said += f", steps: {json.dumps(case.steps)}"
+        listed_lost, listed_left = (
+            ", ".join(f"{name} {count:,}" for name, count in sorted(each.items())) for each in (lost, left)
+        )
+        lines.append(
+            f"| {case.path} | {len(rows):,} | {by_hand:,} | {len(found):,} | {held:,} of {len(sides):,} families "
+            f"| {listed_lost} | {listed_left} | `{said}` |"
+        )
+        print(lines[-1], flush=True)
+    if arguments.out:
+        (arguments.out / "preferences.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if wrong:
+        raise SystemExit(f"other counts than by hand: {', '.join(wrong)}")
+
+
+if __name__ == "__main__":
+    main()
