@@ -11,19 +11,18 @@ import argparse
 import gzip
 import importlib
 import json
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
-from dataforge import gathers, seeds
+from dataforge import gathers
 from dataforge.components import Counting
 from dataforge.context import Context
-from dataforge.records import Joined, Origin, Preference, Reject, Row, record_id
+from dataforge.records import Joined, Origin, Preference, Reject, Row, group_of, record_id
 
 CONTEXT = Context(Path(), 7, lambda record: False, lambda texts: [0 for _ in texts])
 Rows = list[dict[str, Any]]
@@ -82,8 +81,7 @@ def transcripts(rows: Rows) -> int:
     """HH-RLHF's pairs that part at the last answer of what both texts begin with, and whose two sides are answers."""
     kept = 0
     for row in rows:
-        common = os.path.commonprefix([row["chosen"], row["rejected"]])
-        end = common.rfind("\n\nAssistant:") + len("\n\nAssistant:")
+        end = beginning(row).rfind("\n\nAssistant:") + len("\n\nAssistant:")
         prompt, sides = row["chosen"][:end], [row[name][end:] for name in ("chosen", "rejected")]
         speakers = re.findall(r"\n\n(Human|Assistant):", prompt)
         alternate = all(one != other for one, other in pairwise(["Assistant", *speakers]))
@@ -92,10 +90,15 @@ def transcripts(rows: Rows) -> int:
     return kept
 
 
-def split(rows: Rows) -> int:
+def parted(rows: Rows) -> int:
     """HH-RLHF's pairs that have an answer to part at, whatever stands in it."""
-    commons = (os.path.commonprefix([row["chosen"], row["rejected"]]) for row in rows)
-    return sum("\n\nAssistant:" in common for common in commons)
+    return sum("\n\nAssistant:" in beginning(row) for row in rows)
+
+
+def beginning(row: dict[str, Any]) -> str:
+    """What both transcripts begin with."""
+    same = takewhile(lambda both: both[0] == both[1], zip(row["chosen"], row["rejected"], strict=False))
+    return "".join(character for character, _ in same)
 
 
 def scored(rows: Rows) -> int:
@@ -188,7 +191,7 @@ def main() -> None:
     lines = [
         "# Preferences out of real files",
         "",
-        "| file | records | pairs by hand | pairs | to evaluation by a tenth | rejected | left out | by |",
+        "| file | records | pairs by hand | pairs | families | rejected | left out | by |",
         "|---|---:|---:|---:|---:|---|---|---|",
     ]
     wrong = []
@@ -201,10 +204,8 @@ def main() -> None:
         different = {repr((pair.prompt, pair.chosen, pair.rejected)) for pair in found}
         if len(found) != by_hand or len({pair.id for pair in found}) != len(different):
             wrong.append(case.path)
-        sides = defaultdict(set)
-        for pair in found:
-            sides[pair.family or pair.id].add(seeds.share(CONTEXT.seed, "split", pair.family or pair.id) < 0.1)
-        held = sum(side == {True} for side in sides.values())
+        if case.use == "hh_rlhf" and lost["convert/no_common_prompt"] != len(rows) - parted(rows):
+            wrong.append(case.path)
         left = {name: count for name, count in noted.items() if count and name not in ("places", "pairs")}
         said = json.dumps({"use": case.use, **case.settings})
         if case.steps:
@@ -213,7 +214,7 @@ def main() -> None:
             ", ".join(f"{name} {count:,}" for name, count in sorted(each.items())) for each in (lost, left)
         )
         lines.append(
-            f"| {case.path} | {len(rows):,} | {by_hand:,} | {len(found):,} | {held:,} of {len(sides):,} families "
+            f"| {case.path} | {len(rows):,} | {by_hand:,} | {len(found):,} | {len(set(map(group_of, found))):,} "
             f"| {listed_lost} | {listed_left} | `{said}` |"
         )
         print(lines[-1], flush=True)
