@@ -2,6 +2,9 @@ r"""Verdicts on two answers to one prompt: FastChat's judgements in both orders,
 
     {"question_id": 1, "model_a": "m1", "model_b": "m2", "winner": "model_a", "turn": 1, "conversation_a": [...], ...}
 
+    {"question_id": 1, "model_1": "m1", "model_2": "m2", "g1_winner": "model_1", "g2_winner": "model_1",
+     "judge": ["gpt-4", "pair-v2"], "g1_user_prompt": "...", "g2_user_prompt": "...", "turn": 1, ...}
+
 Votes hold the two conversations as messages; they are cut behind the answer of the `turn` that was judged, and parted
 where they begin to differ, so that a vote on a second turn prefers all that follows the first question.
 

@@ -39,7 +39,7 @@ class Gather:
         """The rankings of a part that may be joined.
 
         Columns: `position` int32, `record` (its id) string, `key` (16 bytes of a hash of the prompt) and `content` (its
-        replies and facts as JSON) binary.
+        replies and facts as JSON) string.
         """
         found = [(at, record, self._measure(record)) for at, record in enumerate(records)]
         rankings = [(at, record, measure) for at, record, measure in found if measure and isinstance(record, Ranking)]
@@ -48,7 +48,7 @@ class Gather:
                 "position": pa.array([at for at, _, _ in rankings], pa.int32()),
                 "record": pa.array([record.id for _, record, _ in rankings], pa.string()),
                 "key": pa.array([_key(record, measure) for _, record, measure in rankings], pa.binary()),
-                "content": pa.array([orjson.dumps([r.replies, r.facts]) for _, r, _ in rankings], pa.binary()),
+                "content": pa.array([_content(record) for _, record, _ in rankings], pa.string()),
             }
         )
 
@@ -118,6 +118,10 @@ def start(name: str, settings: Settings, context: Context) -> Gather:
 def _key(record: Ranking, measure: str) -> bytes:
     said = orjson.loads(orjson.dumps([record.prompt, list(record.tools)]))
     return hashlib.blake2b(canonical_json([measure, record.family, said]), digest_size=16).digest()
+
+
+def _content(record: Ranking) -> str:
+    return orjson.dumps([record.replies, record.facts]).decode()
 
 
 def _reply(found: Mapping[str, Any]) -> Reply:

@@ -1,11 +1,14 @@
 """Labelled answers, one a record, become the rankings of their prompts."""
 
 import random
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dataforge import gathers
+from dataforge import config, readers
+from dataforge.build import build
 from dataforge.records import (
     Chat,
     Joined,
@@ -130,6 +133,15 @@ def test_labels_of_pairs_become_the_pairs_again() -> None:
     assert said == sorted(sides)
 
 
-def test_the_engine_links_in_memory_as_in_cuts() -> None:
-    found = gathers.in_memory(gather(), [gather().thin(kto())])
-    assert sorted(found[0]) == [0, 2, 3]
+def test_a_build_adds_up_and_does_not_depend_on_its_parts(
+    write_recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = [{"use": "group_by_prompt"}, {"use": "pairs"}, {"use": "best"}]
+    recipe = write_recipe(rows(CORPORA / "kto.jsonl"), sources=[{"use": "openai", "path": "corpus.jsonl"}], steps=steps)
+    manifest = build(config.load(recipe), tmp_path / "one", lambda text: None).manifest
+    grouped, paired = (stage for stage in manifest.funnel if stage.stage in ("group_by_prompt", "pairs"))
+    assert (grouped.read, grouped.passed, grouped.joined) == (5, 3, 2)
+    assert (paired.read, paired.unfolded, paired.passed, paired.rejected) == (3, 1, 2, {"one_reply": 2})
+    assert manifest.noted["pairs"]["ties"] == 1
+    monkeypatch.setattr(readers, "RECORDS_PER_PART", 2)
+    assert build(config.load(recipe), tmp_path / "two", lambda text: None).manifest.digest == manifest.digest

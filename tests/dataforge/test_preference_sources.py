@@ -51,14 +51,21 @@ def test_shp_prefers_the_later_comment_with_the_higher_score() -> None:
     # The card's own example: A at ...112 with 340, B at ...110 with 166, labels 1.
     found = sample("shp", 1)
     assert found.chosen[0].text == "Your yeast was dead: try it in warm water first."
-    assert found.facts["scores"] == [340, 166]
-    assert found.facts["times"] == [1600000112, 1600000110]
+    assert [found.facts[f"score_{side}"] for side in ("chosen", "rejected")] == [340, 166]
+    assert [found.facts[f"created_{side}"] for side in ("chosen", "rejected")] == [1600000112, 1600000110]
+    assert found.facts["seconds_later"] == 2
     assert found.margin == pytest.approx(340 / 166)
     assert (group_of(found), found.facts["domain"]) == ("post p1", "askbaking_train")
 
 
 def test_shp_label_0_prefers_b() -> None:
     assert sample("shp", 2).chosen[0].text == "水太烫会把酵母烫死，三十五度左右就好。"
+
+
+def test_shp_takes_ratio_and_seconds_from_scores_and_times_where_they_are_missing() -> None:
+    row = {**rows(CORPORA / "shp.jsonl")[0], "score_ratio": None, "seconds_difference": None}
+    (found,) = converted("shp", row)
+    assert (found.margin, found.facts["seconds_later"]) == (pytest.approx(340 / 166), 2)
 
 
 def test_ultrafeedback_tens_are_read_by_the_ratings() -> None:
@@ -78,6 +85,7 @@ def test_ultrafeedback_sources_are_left_out() -> None:
 def test_ultrafeedback_binarized_has_a_margin() -> None:
     found = sample("ultrafeedback", 4)
     assert (said(found.prompt), found.margin, found.family) == ([("user", "Rhyme with 'light'.")], 5.5, "r1")
+    assert (found.facts["score_chosen"], found.facts["score_rejected"]) == (8, 2.5)
 
 
 def test_lists_have_scores_or_places() -> None:
