@@ -39,7 +39,7 @@ CORPORA: dict[str, tuple[str, dict[str, int]]] = {
     "pairwise.jsonl": (
         "pairwise",
         {
-            **{"Preference": 6, "inconsistent": 2, "tie": 2, "no_verdict": 1},
+            **{"Preference": 8, "inconsistent": 2, "tie": 3, "no_verdict": 2},
             **{"orders_differ": 1, "bad_winner": 1},
         },
     ),

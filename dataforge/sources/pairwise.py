@@ -1,9 +1,11 @@
-r"""Verdicts on two answers to one prompt: FastChat's judgements in both orders, votes of MT-bench and Chatbot Arena.
+r"""Verdicts on two answers to one prompt: FastChat's judgements, votes of MT-bench and Chatbot Arena, AlpacaEval.
 
     {"question_id": 1, "model_a": "m1", "model_b": "m2", "winner": "model_a", "turn": 1, "conversation_a": [...], ...}
 
     {"question_id": 1, "model_1": "m1", "model_2": "m2", "g1_winner": "model_1", "g2_winner": "model_1",
      "judge": ["gpt-4", "pair-v2"], "g1_user_prompt": "...", "g2_user_prompt": "...", "turn": 1, ...}
+
+    {"instruction": "Name a river.", "output_1": "The Rhine.", "output_2": "Rhine", "preference": 1.0, ...}
 
 Votes hold the two conversations as messages; they are cut behind the answer of the `turn` that was judged, and parted
 where they begin to differ, so that a vote on a second turn prefers all that follows the first question.
@@ -11,6 +13,9 @@ where they begin to differ, so that a vote on a second turn prefers all that fol
 FastChat's judgements are made twice with the answers changed about, and `g1_winner` and `g2_winner` name the model that
 won. The answers are read out of what the judge was shown, `g1_user_prompt`, in which A is `model_1`; `g2_user_prompt`
 must show the same the other way round. Only a verdict that both orders agree on counts.
+
+Annotations of AlpacaEval and AlpacaFarm are made once: `preference` is 1 or 2, or where it is weighed something between
+them, whose distance from the middle, doubled, is the margin; 0 and 1.5 are ties.
 
 Ties and verdicts that change with the order (`inconsistent`) prefer nothing and are rejected, as are games without a
 verdict. All pairs on one question stay on one side of the split.
@@ -21,7 +26,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from dataforge import config
-from dataforge.columns import RowError, errors_reject, optional_text, text
+from dataforge.columns import RowError, errors_reject, given_input, number, optional_text, text
 from dataforge.message_objects import messages
 from dataforge.opinions import Messages, parted, preference
 from dataforge.records import Message, Preference, Row
@@ -57,6 +62,8 @@ class Settings(config.Settings):
 def convert(row: Row, settings: Settings) -> Preference:
     """One record as a preference."""
     columns = row.columns
+    if "output_1" in columns:
+        return _annotated(row)
     judged_twice = "g1_winner" in columns or "g2_winner" in columns
     sides = ("model_1", "model_2") if judged_twice else ("model_a", "model_b")
     better, worse = _order(columns, sides, ("g1_winner", "g2_winner") if judged_twice else ("winner",))
@@ -65,11 +72,33 @@ def convert(row: Row, settings: Settings) -> Preference:
     question = columns.get("question_id")
     facts = {
         **{key: columns[key] for key in ("turn", "language", "question_id") if columns.get(key) is not None},
-        **{f"model_{side}": optional_text(columns, name) for side, name in (("chosen", better), ("rejected", worse))},
+        **{f"model_{side}": text(columns, name) for side, name in (("chosen", better), ("rejected", worse))},
         **_judge(columns.get("judge")),
     }
     family = f"question {question}" if question is not None else ""
     return preference(row, prompt, chosen, rejected, family=family, facts=facts)
+
+
+def _annotated(row: Row) -> Preference:
+    """An annotation of AlpacaEval."""
+    columns = row.columns
+    preferred = number(columns.get("preference"), "preference")
+    if preferred is None:
+        raise RowError("no_verdict", "'preference' is empty: the annotator gave no verdict")
+    if preferred in (0, 1.5):
+        raise RowError("tie", f"neither answer is preferred: 'preference' is {preferred:g}")
+    if not 1 <= preferred <= 2:
+        raise RowError("bad_preference", f"'preference' must be 0, or 1 to 2, not {preferred:g}")
+    better, worse = ("1", "2") if preferred < 1.5 else ("2", "1")
+    prompt = (Message("user", text(columns, "instruction"), input=given_input(columns)),)
+    chosen, rejected = ((Message("assistant", text(columns, f"output_{side}")),) for side in (better, worse))
+    known = {
+        "model_chosen": optional_text(columns, f"generator_{better}"),
+        "model_rejected": optional_text(columns, f"generator_{worse}"),
+        "judge": optional_text(columns, "annotator"),
+    }
+    facts = {key: value for key, value in known.items() if value is not None}
+    return preference(row, prompt, chosen, rejected, margin=abs(2 * preferred - 3), facts=facts)
 
 
 def _order(columns: Mapping[str, Any], sides: tuple[str, str], games: tuple[str, ...]) -> tuple[str, str]:

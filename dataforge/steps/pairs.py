@@ -16,8 +16,9 @@ these are compared) are closer is left out.
 
 Left out and counted: answers that nobody ranked where others are (`unranked`), empty ones (`empty`), and those whose
 text stands there already (`same_text`: the best of them stays, and where one was called good and bad, none); pairs of
-equal worth (`ties`), below the margin (`below_margin`) and over the cap (`over_cap`). A ranking from which no pair
-comes is rejected. Preferences and other records pass.
+equal worth (`ties`), below the margin (`below_margin`) and over the cap (`over_cap`); and places with more than 1,000
+answers (`too_wide`), of which there would be hundreds of thousands. A ranking from which no pair comes is rejected.
+Preferences and other records pass.
 """
 
 from collections import Counter
@@ -33,6 +34,8 @@ from dataforge.context import Context, Depends
 from dataforge.opinions import said
 from dataforge.records import Message, Preference, Ranking, Record, Reject, Reply, derived_id, group_of
 
+WIDEST = 1000
+"""The most answers of one place that are compared."""
 Take = Literal["adjacent", "best_vs_worst", "best_vs_rest", "all"]
 Answer = tuple[int, Reply, float | None]
 """A reply with its number among its siblings and its worth, the higher the better; None where nobody compared it."""
@@ -90,6 +93,9 @@ class Step:
         return counts
 
     def _pairs(self, record: Ranking, place: Place, lost: Counter[str]) -> list[Preference]:
+        if len(place.answers) > WIDEST:
+            lost["too_wide"] += 1
+            return []
         measure, answers = _worths(place.answers, lost)
         # Sorting keeps the order of the replies within a level.
         levels = [
@@ -111,7 +117,7 @@ class Step:
 
     def _draw(self, record: Ranking, place: Place, pair: tuple[Answer, Answer]) -> int:
         said_all = (*place.prompt, pair[0][1].message, pair[1][1].message)
-        return seeds.draw(self.seed, self.name, record.id, *(message.text for message in said_all))
+        return seeds.draw(self.seed, "pairs", record.id, *(message.text for message in said_all))
 
     def _preference(self, record: Ranking, place: Place, pair: tuple[Answer, Answer], measure: str) -> Preference:
         (number, better, worth), (other, worse, less) = pair
@@ -205,6 +211,8 @@ def _why(lost: Counter[str], places: int, margin: float | None) -> tuple[str, st
     if not places:
         way_out = "where the others are records of their own, put `- use: group_by_prompt` before this step"
         return "one_reply", f"no message has two answers to compare; {way_out}"
+    if lost["too_wide"]:
+        return "too_wide", f"messages with more than {WIDEST:,} answers: {lost['too_wide']}"
     if lost["below_margin"]:
         return (
             "below_margin",

@@ -122,6 +122,42 @@ def labelled(rows: Rows) -> int:
     return sum(each.count({True}) * each.count({False}) for each in sides)
 
 
+def judged(data: Path) -> tuple[int, int]:
+    """Games on MT-bench's questions as FastChat's own judge prompts show them: how many there are, and come back.
+
+    Each question and turn is one game of two made-up answers, the second of which wins in both orders.
+    """
+    templates = {row["name"]: row["prompt_template"] for row in read(data / "fastchat/judge_prompts.jsonl")}
+    source: Any = importlib.import_module("dataforge.sources.pairwise")
+    games, back = 0, 0
+    for question in read(data / "fastchat/mt_bench__question.jsonl"):
+        asked, references = question["turns"], question.get("reference") or []
+        for turn in (1, 2):
+            said = {side: [f"{side} says {at}.\n\n{asked[-1]}" for at in range(turn)] for side in ("lark", "wren")}
+            name = f"pair-{'math-v1' if len(references) > 1 else 'v2'}{'-multi-turn' if turn == 2 else ''}"
+            shown = []
+            for one, other in (("lark", "wren"), ("wren", "lark")):
+                words = {"question": asked[0], "answer_a": said[one][0], "answer_b": said[other][0]}
+                words |= {f"question_{at}": text for at, text in enumerate(asked, start=1)}
+                words |= {f"ref_answer_{at}": text for at, text in enumerate(references, start=1)}
+                for key, side in (("a", one), ("b", other)):
+                    words |= {f"answer_{key}_{at}": text for at, text in enumerate(said[side], start=1)}
+                shown.append(templates[name].format(**words))
+            columns = {"question_id": question["question_id"], "turn": turn, "judge": ["judge", name]}
+            columns |= {"model_1": "lark", "model_2": "wren", "g1_winner": "model_2", "g2_winner": "model_2"}
+            columns |= {"g1_user_prompt": shown[0], "g2_user_prompt": shown[1]}
+            made = source.convert(Row("r", Origin("s", "f", 0, 1), columns), source.Settings())
+            games += 1
+            back += (
+                isinstance(made, Preference)
+                and [message.text for message in made.prompt] == asked[:1]
+                and [message.text for message in made.chosen[::2]] == said["wren"]
+                and [message.text for message in made.rejected[::2]] == said["lark"]
+                and [message.text for message in made.chosen[1::2]] == asked[1:turn]
+            )
+    return games, back
+
+
 def pairs(take: str, **more: Any) -> dict[str, Any]:
     """The step."""
     return {"use": "pairs", "take": take, **more}
@@ -218,6 +254,14 @@ def main() -> None:
             f"| {listed_lost} | {listed_left} | `{said}` |"
         )
         print(lines[-1], flush=True)
+    games, back = judged(arguments.data)
+    lines += [
+        "",
+        f"Of {games} games that FastChat's judge prompts show, `pairwise` reads {back} back as they were played.",
+    ]
+    print(lines[-1])
+    if back != games:
+        wrong.append("fastchat/judge_prompts.jsonl")
     if arguments.out:
         (arguments.out / "preferences.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     if wrong:

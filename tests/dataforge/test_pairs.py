@@ -106,6 +106,12 @@ def test_a_ranking_without_pairs_says_why(replies: tuple[Reply, ...], reason: st
     assert refused.detail
 
 
+def test_a_place_with_very_many_answers_is_left_out() -> None:
+    wide = [answer(f"a{number}", score=float(number)) for number in range(pairs.WIDEST + 1)]
+    assert won(*wide) == ["too_wide"]
+    assert len(won(*wide[1:])) == pairs.WIDEST - 1
+
+
 def test_of_the_same_text_the_best_stays() -> None:
     assert won(answer("a", rank=2), answer("b", rank=1), answer("a", rank=0)) == ["a>b"]
 

@@ -138,6 +138,14 @@ def test_a_vote_is_on_the_turn_that_was_judged() -> None:
     assert first.family == second.family == "question 8"
 
 
+def test_an_annotation_is_on_one_side_of_the_middle() -> None:
+    first, second = sample("pairwise", 14), sample("pairwise", 15)
+    assert (first.chosen[0].text, first.rejected[0].text, first.margin) == ("The Danube.", "A river.", 1)
+    assert (second.chosen[0].text, second.rejected[0].text, second.margin) == ("Good morning.", "Morning", 0.5)
+    assert second.facts == {"model_chosen": "lark", "model_rejected": "wren", "judge": "judge-2"}
+    assert one("pairwise", instruction="q", output_1="a", output_2="b", preference=3).reason == "bad_preference"
+
+
 def test_an_answer_that_holds_the_marks_of_a_judge_prompt_is_not_guessed_at() -> None:
     row = rows(CORPORA / "pairwise.jsonl")[0]
     spoilt = row["g1_user_prompt"].replace("Water.", "Water.\n[The End of Assistant A's Answer]")

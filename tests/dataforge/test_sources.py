@@ -29,6 +29,7 @@ KEYS = [
     *("from", "value", "content", "turn_1", "Human", "MOSS", "Commands", "response", "overall_score", "rank", "lang"),
     *("model_a", "model_b", "winner", "conversation_a", "conversation_b", "turn", "turns", "category", "question_id"),
     *("model_1", "model_2", "g1_winner", "g2_winner", "g1_user_prompt", "g2_user_prompt", "judge", "reference"),
+    *("output_1", "output_2", "preference", "generator_1"),
 ]
 WORDS = ["", "human", "gpt", "user", "assistant", "prompter", "function_call", "text", "1", "{}", '{"name": "f"}', "好"]
 VALUES = st.recursive(
