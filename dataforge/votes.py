@@ -165,15 +165,16 @@ def side(pair: Pair) -> int:
     return (chosen > rejected) - (chosen < rejected)
 
 
-def draw(seed: int, purpose: str, post: str, pair: Pair) -> int:
-    """What is drawn for a pair of a post; draws for one purpose say nothing of those for another."""
-    return seeds.draw(seed, "mine_votes", purpose, post, pair[0].id, pair[1].id)
+def draws(pairs: list[Pair], seed: int, purpose: str, post: str) -> list[int]:
+    """What is drawn for each of some pairs of a post; draws for one purpose say nothing of those for another."""
+    draw = seeds.drawer(seed, "mine_votes", purpose, post)
+    return [draw(chosen.id, rejected.id) for chosen, rejected in pairs]
 
 
 def drawn(pairs: list[Pair], most: int, seed: int, purpose: str, post: str) -> list[Pair]:
     """So many of some pairs of a post, those that drew the lowest numbers, in the order that they had."""
-    draws = [draw(seed, purpose, post, pair) for pair in pairs]
-    return [pairs[number] for number in sorted(sorted(range(len(pairs)), key=draws.__getitem__)[:most])]
+    ranked = sorted(range(len(pairs)), key=draws(pairs, seed, purpose, post).__getitem__)
+    return [pairs[number] for number in sorted(ranked[:most])]
 
 
 def thinned(pairs: list[Pair], most: Mapping[int, int], seed: int, post: str) -> list[Pair]:

@@ -51,10 +51,11 @@ from pydantic import Field
 from dataforge import config
 from dataforge.context import Context, Depends
 from dataforge.records import Preference, Ranking, Record, Reject, derived_id, group_of
-from dataforge.votes import RULES, Answer, Pair, answers, draw, drawn, overlap, side, thinned, two_sided, within
+from dataforge.votes import RULES, Answer, Pair, answers, drawn, draws, overlap, side, thinned, two_sided, within
 
 _SIDES = {1: "longer_chosen", -1: "shorter_chosen", 0: "same_length"}
 _KNOWN = ("post", "community", "attribution", "task", "language")
+_THIN = pa.schema([("position", pa.int32()), ("side", pa.int8()), ("draw", pa.uint64())])
 _MOST_ANSWERS = 1000  # half a million comparisons; SHP looked at 50 answers of a post
 
 Check = tuple[str, Callable[[Answer, Answer], bool]]
@@ -150,8 +151,7 @@ class Step:
             detail = f"its {len(record.replies):,} answers make no pair: {listed}"
             return Reject(record.id, record.origin, self.name, "no_pair", detail, {"counts": fell})
         known = {name: record.facts[name] for name in _KNOWN if name in record.facts}
-        family, weighed = group_of(record), self.settings.rule == "h4"
-        return [self._preference(record, pair, family, known, weighed) for pair in found.pairs]
+        return [self._preference(record, *pair, known) for pair in found.pairs]
 
     def _compared(self, found: Sequence[Answer], post: str) -> Found:
         settings, prefer, checks = self.settings, RULES[self.settings.rule], self.checks
@@ -177,10 +177,7 @@ class Step:
             pairs = drawn(pairs, settings.pairs_per_post, self.seed, "cap", post)
         return Found(pairs, counts)
 
-    def _preference(
-        self, record: Ranking, pair: Pair, family: str, known: Mapping[str, Any], weighed: bool
-    ) -> Preference:
-        better, worse = pair
+    def _preference(self, record: Ranking, better: Answer, worse: Answer, known: Mapping[str, Any]) -> Preference:
         ratio = better.scaled / worse.scaled if worse.scaled > 0 else None
         return Preference(
             derived_id(record.id, "mine_votes", better.id, worse.id),
@@ -189,8 +186,8 @@ class Step:
             better.messages,
             worse.messages,
             record.tools,
-            float(better.worth - worse.worth) if weighed else ratio,
-            family,
+            float(better.worth - worse.worth) if self.settings.rule == "h4" else ratio,
+            group_of(record),
             {
                 "rule": self.settings.rule,
                 "score_chosen": better.score,
@@ -221,22 +218,16 @@ class Gather:
         Columns: `position` int32, `side` int8, 1 where the longer answer was chosen, -1 where the shorter was and 0
         where they are as long, and `draw` uint64. A ranking without pairs has one line, with nulls.
         """
-        lines: list[tuple[int, int | None, int | None]] = []
+        lines: list[tuple[int | None, ...]] = []
         for position, record in enumerate(records):
             if isinstance(record, Ranking):
                 found = self.step.found(record)
                 pairs = [] if isinstance(found, Reject) else found.pairs
-                draws = (draw(self.step.seed, "balance", group_of(record), pair) for pair in pairs)
-                lines += [(position, side(pair), draw) for pair, draw in zip(pairs, draws, strict=True)]
+                drawn_ = draws(pairs, self.step.seed, "balance", group_of(record))
+                lines += [(position, side(pair), draw) for pair, draw in zip(pairs, drawn_, strict=True)]
                 lines += [] if pairs else [(position, None, None)]
-        positions, sides, draws_ = zip(*lines, strict=True) if lines else ((), (), ())
-        return pa.table(
-            {
-                "position": pa.array(positions, pa.int32()),
-                "side": pa.array(sides, pa.int8()),
-                "draw": pa.array(draws_, pa.uint64()),
-            }
-        )
+        columns = zip(*lines, strict=True) if lines else ((), (), ())
+        return pa.table([pa.array(*column) for column in zip(columns, _THIN.types, strict=True)], _THIN)
 
     def decide(self, connection: duckdb.DuckDBPyConnection) -> pa.RecordBatchReader:
         """A line for each ranking: how many of its pairs of either side are kept.
