@@ -123,7 +123,10 @@ def stack_exchange(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def reddit(folder: Path) -> Iterator[dict[str, Any]]:
-    """The comments that SHP's rules let in, of the posts that they let in, all of them: SHP looked at 50 of a post."""
+    """The comments that SHP's rules let in, of the posts that they let in, all of them: SHP looked at 50 of a post.
+
+    It is posts that must not be edited; its card says nothing of edited comments.
+    """
 
     def objects(path: Path) -> Iterator[dict[str, Any]]:
         with path.open(encoding="utf-8") as lines:
@@ -143,7 +146,7 @@ def reddit(folder: Path) -> Iterator[dict[str, Any]]:
         link = comment["link_id"]
         if link not in posts or comment["parent_id"] != link or comment["score"] < 2:
             continue
-        if somebody(comment) and comment["author"] != posts[link] and comment["edited"] is False:
+        if somebody(comment) and comment["author"] != posts[link]:
             yield {
                 "post": link,
                 "id": comment["id"],
