@@ -44,6 +44,8 @@ class Answer(NamedTuple):
     words: frozenset[str]
     """Its content words, empty unless they were asked for."""
     messages: tuple[Message]
+    credit: Any
+    """Who is to be named for it, None where nobody is."""
 
 
 Pair = tuple[Answer, Answer]
@@ -73,7 +75,7 @@ def answers(record: Ranking, smoothing: tuple[int, int], with_words: bool) -> li
     found = [
         _answer(number, reply, reply.facts, more, unit, with_words) for number, reply in enumerate(record.replies, 1)
     ]
-    found.sort()
+    found.sort(key=lambda answer: answer[:2])
     return found
 
 
@@ -100,6 +102,7 @@ def _answer(number: int, reply: Reply, facts: Mapping[str, Any], more: int, unit
         len(text),
         content_words(text) if with_words else frozenset(),
         (reply.message,),
+        facts.get("attribution"),
     )
 
 
@@ -128,6 +131,13 @@ def by_both(earlier: Answer, later: Answer) -> Pair | str:
 
 
 RULES: Mapping[str, Rule] = {"shp": by_time, "h4": by_worth, "both": by_both}
+
+
+def credits_of(prompt: Any, chosen: Answer, rejected: Answer) -> dict[str, Any]:
+    """Whoever is to be named for a pair, as the fact `attribution`; empty where nobody is."""
+    named = {"prompt": prompt, "chosen": chosen.credit, "rejected": rejected.credit}
+    known = {what: credit for what, credit in named.items() if credit}
+    return {"attribution": known} if known else {}
 
 
 def content_words(text: str) -> frozenset[str]:

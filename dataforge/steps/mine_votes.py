@@ -23,12 +23,12 @@ so SHP needs no k. There is no ratio where b + k is 0 or less: such a pair is ma
 Exchange's scores start at 0: give a `smoothing` there.
 
 Each pair has the facts `rule`, `score_chosen`, `score_rejected`, `score_ratio`, `created_chosen`, `created_rejected`,
-`seconds_later` (chosen minus rejected), `id_chosen`, `id_rejected`, `post` and `community`, and its `margin` is the
-ratio, or with `h4` the difference of H4's scores. The ratio is not only a filter: show the accuracy of a reward model
-as a curve over it, as SHP's authors do, since low ratios are noise in part.
+`seconds_later` (chosen minus rejected), `id_chosen`, `id_rejected`, `post`, `community`, and who is to be named for its
+`prompt`, `chosen` and `rejected` as `attribution`, where the source knows it. Its `margin` is the ratio, or with `h4`
+the difference of H4's scores. The ratio is not only a filter: show the accuracy of a reward model as a curve over it.
 
 Everything is counted: `compared` are all twos of answers, which are `ties`, `earlier_higher`, `rules_disagree`, or
-pairs. Of these the settings drop some (`ratio`, `no_ratio`, `difference`, `seconds_apart`, `same_author`,
+pairs. Of these the settings drop some (`no_ratio`, `ratio`, `difference`, `seconds_apart`, `same_author`,
 `length_ratio`, `overlap`, `author_on_both_sides`, `pairs_per_post`, and `longer_thinned` or `shorter_thinned` with
 `balance`), in that order, and each is counted at the first. The rest are the `pairs`, with how often the longer answer
 won: `longer_chosen`, `shorter_chosen`, `same_length`. A thread without a pair is rejected, with its counts.
@@ -51,10 +51,23 @@ from pydantic import Field
 from dataforge import config
 from dataforge.context import Context, Depends
 from dataforge.records import Preference, Ranking, Record, Reject, derived_id, group_of
-from dataforge.votes import RULES, Answer, Pair, answers, drawn, draws, overlap, side, thinned, two_sided, within
+from dataforge.votes import (
+    RULES,
+    Answer,
+    Pair,
+    answers,
+    credits_of,
+    drawn,
+    draws,
+    overlap,
+    side,
+    thinned,
+    two_sided,
+    within,
+)
 
 _SIDES = {1: "longer_chosen", -1: "shorter_chosen", 0: "same_length"}
-_KNOWN = ("post", "community", "attribution", "task", "language")
+_KNOWN = ("post", "community", "task", "language")
 _THIN = pa.schema([("position", pa.int32()), ("side", pa.int8()), ("draw", pa.uint64())])
 _MOST_ANSWERS = 1000  # half a million comparisons; SHP looked at 50 answers of a post
 
@@ -82,8 +95,7 @@ class Settings(config.Settings):
     pairs_per_post: Annotated[int, Field(ge=1)] | None = 5
     """At most so many of one post, by chance; null takes all."""
     author_on_both_sides: Literal["drop", "keep"] = "keep"
-    """`drop`: no pair of one author's answers, and none of an author who wins in a post with one answer and loses with
-    another."""
+    """`drop`: no pair of one author's answers, nor any of who wins in a post with one answer and loses with another."""
     balance: Literal["length", "none"] = "none"
     """`length`: of the pairs that the longer answer won, or the shorter, the commoner are thinned to as many."""
 
@@ -199,6 +211,7 @@ class Step:
                 "id_chosen": better.id,
                 "id_rejected": worse.id,
                 **known,
+                **credits_of(record.facts.get("attribution"), better, worse),
             },
         )
 

@@ -107,13 +107,13 @@ def test_both_rules_have_to_agree() -> None:
 
 def test_the_facts_of_a_pair() -> None:
     step = mine_votes.start("mine_votes", mine_votes.Settings(smoothing=1), CONTEXT)
-    record = thread(answer("a", 100, 3), answer("b", 160, 7), attribution="someone")
+    record = thread(answer("a", 100, 3), answer("b", 160, 7, attribution={"author": "bo"}), attribution="someone")
     (pair,) = step.take(record)
     assert isinstance(pair, Preference)
     assert pair.facts == {
         **{"rule": "shp", "score_chosen": 7, "score_rejected": 3, "score_ratio": 2.0, "created_chosen": 160},
         **{"created_rejected": 100, "seconds_later": 60, "id_chosen": "b", "id_rejected": "a", "post": "p"},
-        **{"community": "eli5", "attribution": "someone"},
+        **{"community": "eli5", "attribution": {"prompt": "someone", "chosen": {"author": "bo"}}},
     }
     assert (pair.margin, pair.family, pair.prompt) == (2.0, "post eli5/p", Q)
     assert (pair.chosen, pair.rejected) == ((Message("assistant", "b"),), (Message("assistant", "a"),))
@@ -456,7 +456,8 @@ def test_a_thread_that_is_too_long_or_has_an_answer_twice_is_refused() -> None:
     reject = refused(thread(*(answer(str(at), at, at) for at in range(1001))))
     assert reject.reason == "many_answers"
     assert "1,001 answers, and 1,000 are the most" in reject.detail
-    assert refused(thread(answer("a", 1, 1), answer("a", 2, 2))).reason == "same_id"
+    for other in (answer("a", 2, 2), answer("a", 1, 1, "another text")):
+        assert refused(thread(answer("a", 1, 1), other)).reason == "same_id"
 
 
 def test_other_records_pass() -> None:
