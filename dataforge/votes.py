@@ -14,6 +14,7 @@ from dataforge.records import Message, Ranking, Reply
 from dataforge.text import pieces
 
 _NOBODY = {"", "[deleted]", "[removed]"}
+_MOST = 2**53  # what a float tells from its neighbours
 _ENGLISH = """
     a about after all also am an and any are as at be because been before being but by can could did do does doing don
     each for from get had has have having he her here him his how i if in into is it its just ll m me more most my no
@@ -79,30 +80,30 @@ def answers(record: Ranking, smoothing: tuple[int, int], with_words: bool) -> li
     return found
 
 
-def _answer(number: int, reply: Reply, facts: Mapping[str, Any], more: int, unit: int, with_words: bool) -> Answer:
-    score, created, identity = reply.score, facts.get("created"), facts.get("id")
+def _answer(number: int, reply: Reply, known: Mapping[str, Any], more: int, unit: int, with_words: bool) -> Answer:
+    score, created, identity = reply.score, known.get("created"), known.get("id")
     if score is None:
         raise ValueError(f"reply {number} has no score")
-    if not float(score).is_integer():
-        raise ValueError(f"reply {number} has a score of {score:g}, and votes are whole numbers")
+    if not float(score).is_integer() or abs(score) > _MOST:
+        raise ValueError(f"reply {number} has a score of {score:g}, and votes are whole numbers up to 2^53")
     if type(created) is not int:
         raise ValueError(f"reply {number} does not say when it was written (`created`, in whole seconds)")
     if not isinstance(identity, str):
         raise ValueError(f"reply {number} has no `id`")
     votes = int(score)
-    author = facts.get("author") or ""
+    author = known.get("author") or ""
     text = reply.message.text
     return Answer(
         created,
         identity,
         votes,
         votes * unit + more,
-        worth(votes, facts.get("accepted") is True),
+        worth(votes, known.get("accepted") is True),
         "" if author in _NOBODY else author,
         len(text),
         content_words(text) if with_words else frozenset(),
         (reply.message,),
-        facts.get("attribution"),
+        known.get("attribution"),
     )
 
 
@@ -133,10 +134,24 @@ def by_both(earlier: Answer, later: Answer) -> Pair | str:
 RULES: Mapping[str, Rule] = {"shp": by_time, "h4": by_worth, "both": by_both}
 
 
-def credits_of(prompt: Any, chosen: Answer, rejected: Answer) -> dict[str, Any]:
+def facts(chosen: Answer, rejected: Answer, ratio: float | None) -> dict[str, Any]:
+    """What is known of a pair's votes."""
+    return {
+        "score_chosen": chosen.score,
+        "score_rejected": rejected.score,
+        "score_ratio": ratio,
+        "created_chosen": chosen.created,
+        "created_rejected": rejected.created,
+        "seconds_later": chosen.created - rejected.created,
+        "id_chosen": chosen.id,
+        "id_rejected": rejected.id,
+    }
+
+
+def credit(prompt: Any, chosen: Answer, rejected: Answer) -> dict[str, Any]:
     """Whoever is to be named for a pair, as the fact `attribution`; empty where nobody is."""
     named = {"prompt": prompt, "chosen": chosen.credit, "rejected": rejected.credit}
-    known = {what: credit for what, credit in named.items() if credit}
+    known = {what: whom for what, whom in named.items() if whom}
     return {"attribution": known} if known else {}
 
 

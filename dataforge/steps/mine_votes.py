@@ -48,23 +48,10 @@ import duckdb
 import pyarrow as pa
 from pydantic import Field
 
-from dataforge import config
+from dataforge import config, votes
 from dataforge.context import Context, Depends
 from dataforge.records import Preference, Ranking, Record, Reject, derived_id, group_of
-from dataforge.votes import (
-    RULES,
-    Answer,
-    Pair,
-    answers,
-    credits_of,
-    drawn,
-    draws,
-    overlap,
-    side,
-    thinned,
-    two_sided,
-    within,
-)
+from dataforge.votes import Answer, Pair
 
 _SIDES = {1: "longer_chosen", -1: "shorter_chosen", 0: "same_length"}
 _KNOWN = ("post", "community", "task", "language")
@@ -115,6 +102,8 @@ class Step:
     name: str
     settings: Settings
     seed: int
+    smoothing: tuple[int, int]
+    """As a numerator and a denominator."""
     checks: Sequence[Check]
     counted: dict[str, int] = field(default_factory=dict)
 
@@ -138,9 +127,8 @@ class Step:
         if len(record.replies) > _MOST_ANSWERS:
             detail = f"has {len(record.replies):,} answers, and {_MOST_ANSWERS:,} are the most that are compared"
             return self._reject(record, "many_answers", f"{detail} with each other; bound them in the source")
-        smoothing = Fraction(str(self.settings.smoothing))
         try:
-            found = answers(record, smoothing.as_integer_ratio(), self.settings.min_overlap is not None)
+            found = votes.answers(record, self.smoothing, self.settings.min_overlap is not None)
         except ValueError as error:
             detail = f"{error}, so there are no votes to go by; `- use: pairs` makes pairs of ranked or scored replies"
             return self._reject(record, "no_votes", f"{detail}, and this step belongs to the sources that have votes")
@@ -152,7 +140,7 @@ class Step:
         """The preferences that pairs become; counts what was found."""
         counts = found.counts
         for pair in found.pairs:
-            won = _SIDES[side(pair)]
+            won = _SIDES[votes.side(pair)]
             counts[won] = counts.get(won, 0) + 1
         counts["pairs"] = len(found.pairs)
         for what, count in counts.items():
@@ -166,7 +154,7 @@ class Step:
         return [self._preference(record, *pair, known) for pair in found.pairs]
 
     def _compared(self, found: Sequence[Answer], post: str) -> Found:
-        settings, prefer, checks = self.settings, RULES[self.settings.rule], self.checks
+        settings, prefer, checks = self.settings, votes.RULES[self.settings.rule], self.checks
         counts = {"compared": len(found) * (len(found) - 1) // 2}
         pairs: list[Pair] = []
         for earlier, later in combinations(found, 2):
@@ -181,16 +169,17 @@ class Step:
             else:
                 pairs.append(verdict)
         if settings.author_on_both_sides == "drop":
-            authors = two_sided(pairs)
+            authors = votes.two_sided(pairs)
             kept = [pair for pair in pairs if pair[0].author not in authors and pair[1].author not in authors]
             counts["author_on_both_sides"], pairs = len(pairs) - len(kept), kept
         if settings.pairs_per_post is not None and len(pairs) > settings.pairs_per_post:
             counts["pairs_per_post"] = len(pairs) - settings.pairs_per_post
-            pairs = drawn(pairs, settings.pairs_per_post, self.seed, "cap", post)
+            pairs = votes.drawn(pairs, settings.pairs_per_post, self.seed, "cap", post)
         return Found(pairs, counts)
 
     def _preference(self, record: Ranking, better: Answer, worse: Answer, known: Mapping[str, Any]) -> Preference:
         ratio = better.scaled / worse.scaled if worse.scaled > 0 else None
+        credit = votes.credit(record.facts.get("attribution"), better, worse)
         return Preference(
             derived_id(record.id, "mine_votes", better.id, worse.id),
             record.origin,
@@ -200,19 +189,7 @@ class Step:
             record.tools,
             float(better.worth - worse.worth) if self.settings.rule == "h4" else ratio,
             group_of(record),
-            {
-                "rule": self.settings.rule,
-                "score_chosen": better.score,
-                "score_rejected": worse.score,
-                "score_ratio": ratio,
-                "created_chosen": better.created,
-                "created_rejected": worse.created,
-                "seconds_later": better.created - worse.created,
-                "id_chosen": better.id,
-                "id_rejected": worse.id,
-                **known,
-                **credits_of(record.facts.get("attribution"), better, worse),
-            },
+            {"rule": self.settings.rule, **votes.facts(better, worse, ratio), **known, **credit},
         )
 
     def _reject(self, record: Record, reason: str, detail: str) -> Reject:
@@ -236,8 +213,8 @@ class Gather:
             if isinstance(record, Ranking):
                 found = self.step.found(record)
                 pairs = [] if isinstance(found, Reject) else found.pairs
-                drawn_ = draws(pairs, self.step.seed, "balance", group_of(record))
-                lines += [(position, side(pair), draw) for pair, draw in zip(pairs, drawn_, strict=True)]
+                drawn = votes.draws(pairs, self.step.seed, "balance", group_of(record))
+                lines += [(position, votes.side(pair), draw) for pair, draw in zip(pairs, drawn, strict=True)]
                 lines += [] if pairs else [(position, None, None)]
         columns = zip(*lines, strict=True) if lines else ((), (), ())
         return pa.table([pa.array(*column) for column in zip(columns, _THIN.types, strict=True)], _THIN)
@@ -269,10 +246,10 @@ class Gather:
         if isinstance(found, Reject):
             return found
         left = {1: decision["longer"], -1: decision["shorter"]}
-        there = Counter(map(side, found.pairs))
-        thinned_ = {"longer_thinned": there[1] - left[1], "shorter_thinned": there[-1] - left[-1]}
-        pairs = thinned(found.pairs, left, self.step.seed, group_of(record))
-        return self.step.made(record, Found(pairs, {**found.counts, **thinned_}))
+        there = Counter(map(votes.side, found.pairs))
+        gone = {"longer_thinned": there[1] - left[1], "shorter_thinned": there[-1] - left[-1]}
+        pairs = votes.thinned(found.pairs, left, self.step.seed, group_of(record))
+        return self.step.made(record, Found(pairs, {**found.counts, **gone}))
 
     def noted(self) -> Mapping[str, int]:
         """What was compared, dropped, thinned and made."""
@@ -291,7 +268,9 @@ def depends(settings: Settings) -> tuple[Depends, ...]:
 
 def start(name: str, settings: Settings, context: Context) -> Step | Gather:
     """The miner; its rejects carry `name`."""
-    step = Step(name, settings, context.seed, tuple(_checks(settings)))
+    step = Step(
+        name, settings, context.seed, Fraction(str(settings.smoothing)).as_integer_ratio(), tuple(_checks(settings))
+    )
     return Gather(step) if gathers(settings) else step
 
 
@@ -309,6 +288,6 @@ def _checks(settings: Settings) -> Iterator[Check]:
         yield "same_author", lambda better, worse: better.author != worse.author or not better.author
     if settings.max_length_ratio is not None:
         most = Fraction(str(settings.max_length_ratio))
-        yield "length_ratio", lambda better, worse: within(better.length, worse.length, most)
+        yield "length_ratio", lambda better, worse: votes.within(better.length, worse.length, most)
     if (share := settings.min_overlap) is not None:
-        yield "overlap", lambda better, worse: overlap(better.words, worse.words) >= share
+        yield "overlap", lambda better, worse: votes.overlap(better.words, worse.words) >= share

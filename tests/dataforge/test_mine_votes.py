@@ -427,6 +427,7 @@ def test_a_thread_without_a_pair_says_what_became_of_its_answers() -> None:
     [
         (replace(answer("b", 2, 2), score=None, rank=1), "reply 2 has no score"),
         (answer("b", 2, 2.5), "a score of 2.5, and votes are whole numbers"),
+        (answer("b", 2, 1e300), "a score of 1e+300"),
         (answer("b", 2, math.inf), "a score of inf"),
         (answer("b", 2, math.nan), "a score of nan"),
         (Reply(Message("assistant", "b"), score=2.0, facts={"id": "b"}), "does not say when it was written"),
