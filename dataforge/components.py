@@ -26,6 +26,7 @@ import pyarrow as pa
 from dataforge import config
 from dataforge.content import Content, Item
 from dataforge.context import Context, Depends
+from dataforge.llm.requests import Ask
 from dataforge.records import Chat, Joined, Record, Reject, Row
 from dataforge.shapes import Feature
 
@@ -140,6 +141,31 @@ class GatherModule(Protocol):
         """The step; its rejects carry `name`."""
 
 
+class Asker(Protocol):
+    """A step that asks language models, whose module's class of this name says that it does."""
+
+    async def take(self, record: Record, ask: Mapping[str, Ask]) -> Made:
+        """What becomes of a record, once the models that are asked by their names have replied.
+
+        It may ask as often as it needs, also at once. All that it makes follows from the record, its settings and the
+        replies.
+        """
+
+
+class AskerModule(Protocol):
+    """What a module in `steps/` holds whose step asks language models; `llm` in its settings names the model.
+
+    One that asks several lists their names: `models(settings)`. Where `reads` lists its prompts, they are part of
+    what its work depends on.
+    """
+
+    Settings: type[config.Settings]
+    """What a recipe may say to it."""
+
+    def start(self, name: str, settings: config.Settings, context: Context) -> Asker:
+        """The step; its rejects carry `name`."""
+
+
 class Export(Protocol):
     """What a module in `exports/` holds."""
 
@@ -216,6 +242,22 @@ def gathers(name: str, settings: config.Settings) -> bool:
     module = importlib.import_module(f"dataforge.steps.{name}")
     asked = getattr(module, "gathers", None)
     return bool(asked(settings)) if asked is not None else hasattr(module, "Gather")
+
+
+def asks(name: str) -> bool:
+    """Whether a step of that name asks language models."""
+    return hasattr(importlib.import_module(f"dataforge.steps.{name}"), "Asker")
+
+
+def asker(name: str) -> AskerModule:
+    """The step of that name, for which `asks` must hold."""
+    return cast(AskerModule, importlib.import_module(f"dataforge.steps.{name}"))
+
+
+def models(name: str, settings: config.Settings) -> tuple[str, ...]:
+    """The names of the models that a step of that name asks under its settings."""
+    listed = getattr(importlib.import_module(f"dataforge.steps.{name}"), "models", None)
+    return cast(tuple[str, ...], tuple(listed(settings)) if listed else (getattr(settings, "llm"),))
 
 
 def gather(name: str) -> GatherModule:

@@ -72,6 +72,7 @@ class Line:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self._gathers: dict[str, components.Gather] = {}
+        self._askers: dict[str, components.Asker] = {}
 
     @cached_property
     def format(self) -> ChatFormat:
@@ -101,14 +102,19 @@ class Line:
         """
         format_, steps = self.format, self._steps
         for spec in self.recipe.every_step:
-            if spec.name not in steps:
+            if components.asks(spec.use):
+                self.asker(spec)
+            elif spec.name not in steps:
                 self.gather(spec)
         return format_
 
     @cached_property
     def _steps(self) -> dict[str, components.Step]:
-        found = self.recipe.every_step
-        return {spec.name: self._start(spec) for spec in found if not components.gathers(spec.use, spec.settings)}
+        return {
+            spec.name: self._start(spec)
+            for spec in self.recipe.every_step
+            if not components.asks(spec.use) and not components.gathers(spec.use, spec.settings)
+        }
 
     @property
     def _context(self) -> Context:
@@ -135,6 +141,13 @@ class Line:
             with self._faults(spec):
                 self._gathers[spec.name] = components.gather(spec.use).start(spec.name, spec.settings, self._context)
         return self._gathers[spec.name]
+
+    def asker(self, spec: StepSpec) -> components.Asker:
+        """A step that asks models; raises `ConfigError` where what it reads does not serve."""
+        if spec.name not in self._askers:
+            with self._faults(spec):
+                self._askers[spec.name] = components.asker(spec.use).start(spec.name, spec.settings, self._context)
+        return self._askers[spec.name]
 
     def _start(self, spec: StepSpec) -> components.Step:
         with self._faults(spec):

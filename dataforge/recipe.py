@@ -112,10 +112,10 @@ class SourceSpec:
 
 @dataclass(frozen=True)
 class Segment:
-    """What is done to one record at a time before a step that needs to see more, or before the gate."""
+    """What is done to one record at a time before a step that needs to see more or that asks, or before the gate."""
 
     after: StepSpec | None
-    """The step that saw more, whose decisions come first; None at the head of the line."""
+    """The step that saw more, whose decisions come first, or that asked; None at the head of the line."""
     steps: tuple[StepSpec, ...]
 
 
@@ -137,10 +137,10 @@ class Recipe:
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """The steps, cut where one needs to see more than one record."""
+        """The steps, cut where one needs to see more than one record, or asks a model."""
         found, after, steps = [], None, list[StepSpec]()
         for spec in self.every_step:
-            if components.gathers(spec.use, spec.settings):
+            if components.asks(spec.use) or components.gathers(spec.use, spec.settings):
                 found.append(Segment(after, tuple(steps)))
                 after, steps = spec, []
             else:

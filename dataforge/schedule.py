@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from dataforge import components, gathers, intake, reject_share
+from dataforge.asking import AskTask
 from dataforge.gather_tasks import DecideTask, LinkTask, OrderTask
 from dataforge.intake import Intake
 from dataforge.readers import Part
@@ -79,8 +80,16 @@ class Schedule:
                 made.stages[at] += tasks[at].keys
             if not number:
                 self._check_shares(tasks, found)
-            if not last:
-                decided = self._gather(segments[number + 1].after, records, found, ask, step_files)
+            following = None if last else segments[number + 1].after
+            if following is not None and components.asks(following.use):
+                replied = self._ask(following, records, step_files)
+                for at, (facts,) in zip(replied, ask(following.name, list(replied.values())), strict=True):
+                    reports[at].append(facts)
+                    made.stages[at].append(replied[at].key)
+                    records[at] = replied[at].key
+                decided = [None] * len(self.parts)
+            elif following is not None:
+                decided = self._gather(following, records, found, ask, step_files)
         made.reports = [facts for of_part in reports for facts in of_part]
         counts = [of_part[-1]["rows"] for of_part in reports]
         shards, files = self._shards(rows, counts, ask), self._parquet(records, rows)
@@ -164,9 +173,25 @@ class Schedule:
         }
         return self._key("rows", _name(part), ingredients)
 
+    def _ask(
+        self, spec: StepSpec, records: Sequence[str], step_files: Mapping[str, str]
+    ) -> dict[int, AskTask]:
+        """What is to be asked for each part that a step concerns."""
+        models = {name: self._recipe.model(name).normalised() for name in components.models(spec.use, spec.settings)}
+        found = {}
+        for at, (part, before) in enumerate(zip(self.parts, records, strict=True)):
+            if spec.source in (None, part.source):
+                ingredients = {
+                    "the records before": before,
+                    f"the settings of {spec.name}": self._step(spec, step_files),
+                    "the models": models,
+                }
+                found[at] = AskTask(part, spec, before, self._key(spec.name, _name(part), ingredients))
+        return found
+
     def _gather(
         self,
-        spec: StepSpec | None,
+        spec: StepSpec,
         records: Sequence[str],
         found: Sequence[list[Facts]],
         ask: Ask,
@@ -174,7 +199,7 @@ class Schedule:
     ) -> list[Decided | None]:
         """What a step decides that needs to see all parts: where it stands for each part."""
         sizes = {at: facts[0]["files"]["thin.parquet"][0] for at, facts in enumerate(found) if _has_thin(facts[0])}
-        if spec is None or not sizes:
+        if not sizes:
             return [None] * len(self.parts)
         thin = tuple((at, records[at]) for at in sizes)
         linking = isinstance(self._site.line.gather(spec), components.Linking)

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from dataforge import (
     arrow_bytes,
+    components,
     diversity,
     gathers,
     line,
@@ -128,8 +129,12 @@ class PartTask:
             packed = self.part.packed
             records = site.line.read(self.part, tally, site.work.read(*packed) if packed else None)
         else:
-            decisions = _decisions(site.work, self.decided) if self.decided else {}
-            records = site.line.decided(read_records(site.work, self.before), segment.after, decisions, tally)
+            after, records = segment.after, iter(read_records(site.work, self.before))
+            if not components.asks(after.use):
+                decisions = _decisions(site.work, self.decided) if self.decided else {}
+                records = site.line.decided(records, after, decisions, tally)
+            elif after.source not in (None, self.part.source):
+                records = tally.station(after.name, records)
         records = site.line.segment(records, self.segment, tally)
         kept = list(site.line.weighed(records, tally) if self.rows else records)
         outputs = [("records.arrow", arrow_bytes.stream(record_table.to_table(kept), "lz4")), *_reject_output(tally)]
@@ -137,7 +142,7 @@ class PartTask:
             following = site.recipe.segments[self.segment + 1].after
             if following is None:
                 raise RuntimeError("a segment without rows ends at a step that gathers")
-            if following.source in (None, self.part.source):
+            if not components.asks(following.use) and following.source in (None, self.part.source):
                 outputs.append(("thin.parquet", arrow_bytes.parquet(site.line.gather(following).thin(kept))))
         return kept, (outputs, {"stations": tally.stations, "noted": tally.noted})
 
