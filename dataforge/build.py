@@ -142,7 +142,7 @@ def build(
         if needed is not None:
             say(f"{folder.url}: {needed}")
         schedule, counts = Schedule(site, plan.intakes), [0, 0]
-        made = schedule.run(_asking(engine, counts, progress), plan.step_files)
+        made = schedule.run(_asking(engine, site, counts, progress), plan.step_files)
         for note in schedule.notes:
             say(f"note: {note}")
         counted = publish.noted(made)
@@ -241,13 +241,13 @@ def _workers(options: Options, read: Recipe) -> int:
 
 
 def _asking(
-    engine: Engine, counts: list[int], progress: Progress | None
+    engine: Engine, site: Site, counts: list[int], progress: Progress | None
 ) -> Callable[[str, Sequence[Task]], list[list[Facts]]]:
     def ask(stage: str, tasks: Sequence[Task]) -> list[list[Facts]]:
         found: list[list[Facts]] = [[] for _ in tasks]
         done = 0
         try:
-            for number, facts in engine.run(tasks):
+            for number, facts in _done(engine, site, tasks):
                 found[number] = facts
                 done += 1
                 for each in facts:
@@ -259,6 +259,12 @@ def _asking(
         return found
 
     return ask
+
+
+def _done(engine: Engine, site: Site, tasks: Sequence[Task]) -> Iterator[tuple[int, list[Facts]]]:
+    """Tasks as they are done: by the engine, but for those that ask a model, which this process does."""
+    asks = [task for task in tasks if isinstance(task, AskTask)]
+    return asking.run(site, asks, site.models) if asks else engine.run(tasks)
 
 
 def standing_build(plan: Plan, say: Say) -> Manifest | None:

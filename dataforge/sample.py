@@ -1,11 +1,14 @@
 """The first records of each source through the whole line, as if they were the corpus: in memory, nothing written."""
 
+import asyncio
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dataforge import gathers, heads, publish
+from dataforge import asking, components, gathers, heads, publish
 from dataforge.frames import Frames
 from dataforge.line import Decisions, Line
-from dataforge.records import Reject, Trainable
+from dataforge.recipe import StepSpec
+from dataforge.records import Record, Reject, Trainable
 from dataforge.shards import Stage, Turns
 from dataforge.stages import Facts
 from dataforge.tally import Tally
@@ -42,6 +45,12 @@ def first_records(line: Line, limit: int, frames: Frames | None = None) -> Sampl
     for number, segment in enumerate(segments[1:], start=1):
         if segment.after is None:
             continue
+        if components.asks(segment.after.use):
+            records = [
+                list(line.segment(_replied(line, segment.after, of_part, tally), number, tally))
+                for of_part, tally in zip(records, tallies, strict=True)
+            ]
+            continue
         gather, mine = line.gather(segment.after), segment.after.source
         concerned = [at for at, part in enumerate(parts) if mine in (None, part.source)]
         found = gathers.in_memory(gather, [gather.thin(records[at]) for at in concerned])
@@ -66,3 +75,9 @@ def first_records(line: Line, limit: int, frames: Frames | None = None) -> Sampl
         funnel=publish.funnel(reports),
         turns=publish.turns(reports),
     )
+
+
+def _replied(line: Line, step: StepSpec, records: Sequence[Record], tally: Tally) -> Iterator[Record]:
+    """Records through a step that asks, with the replies that were paid for before; nothing is sent."""
+    ask = {name: line.remembered(name) for name in components.models(step.use, step.settings)}
+    return tally.unfolding(step.name, asyncio.run(asking.through(line.asker(step), step, records, ask)))
