@@ -126,9 +126,7 @@ class _Parts:
         outputs: list[Output] = [("records.arrow", arrow_bytes.stream(record_table.to_table(kept), "lz4"))]
         if tally.rejects:
             outputs.append(("rejects", b"".join(map(report.reject_line, tally.rejects))))
-        return self.site.work.keep(
-            task.key, outputs, {"stations": tally.stations, "noted": {step.name: counts}}
-        )
+        return self.site.work.keep(task.key, outputs, {"stations": tally.stations, "noted": {step.name: counts}})
 
 
 async def through(asker: Asker, step: StepSpec, records: Sequence[Record], ask: Mapping[str, Ask]) -> list[Made]:

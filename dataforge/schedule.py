@@ -173,9 +173,7 @@ class Schedule:
         }
         return self._key("rows", _name(part), ingredients)
 
-    def _ask(
-        self, spec: StepSpec, records: Sequence[str], step_files: Mapping[str, str]
-    ) -> dict[int, AskTask]:
+    def _ask(self, spec: StepSpec, records: Sequence[str], step_files: Mapping[str, str]) -> dict[int, AskTask]:
         """What is to be asked for each part that a step concerns."""
         models = {name: self._recipe.model(name).normalised() for name in components.models(spec.use, spec.settings)}
         found = {}

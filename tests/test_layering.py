@@ -31,6 +31,8 @@ DATAFORGE = [
     "sandbox",
     "task_templates",
     "promptsource_file",
+    "request_templates",
+    "llm",
     "expressions",
     "languages",
     "refusals",
@@ -94,6 +96,7 @@ DATAFORGE = [
     "unpack_tasks",
     "frames",
     "intake",
+    "asking",
     "gather_tasks",
     "reject_share",
     "schedule",
@@ -126,7 +129,7 @@ SOURCES_MAY_IMPORT = {
 FORMATS_MAY_IMPORT = {"config", "charsets", "content", "arrow_rows", "json_lines", "json_stream", "delimited"}
 STEPS_MAY_IMPORT = {
     *("errors", "config", "records", "seeds", "text", "opinions", "minhash", "context", "record_keys"),
-    *("task_templates", "promptsource_file", "expressions", "languages", "refusals", "personal", "overlap", "votes"),
+    *("task_templates", "request_templates", "llm", "promptsource_file", "expressions", "languages", "refusals", "personal", "overlap", "votes"),
 }
 EXPORTS_MAY_IMPORT = {"records", "shapes"}
 TRAINKIT_MAY_IMPORT = {"errors", "config", "seeds", "shards"}
