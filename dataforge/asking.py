@@ -6,12 +6,13 @@ has something to send. What a part became is kept like any other stage once all 
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from dataforge import arrow_bytes, record_table, report
+from dataforge import arrow_bytes, components, record_table, report
 from dataforge.components import Asker, Counting, Made
+from dataforge.llm import budget
+from dataforge.llm.models import Models, Remembered
 from dataforge.llm.requests import Ask
 from dataforge.readers import Part
 from dataforge.recipe import StepSpec
@@ -20,18 +21,18 @@ from dataforge.stages import Facts, Output
 from dataforge.tally import Tally
 from dataforge.tasks import Site, read_records
 
+ESTIMATED = 200
+"""Records by which it is judged beforehand what asking costs."""
 
-class Models(Protocol):
-    """The models that a recipe names, ready to be asked."""
 
-    alive: int
-    """How many records may wait for replies at a time."""
+@dataclass(frozen=True)
+class Talk:
+    """How a build speaks with its user while it asks."""
 
-    def ask(self, step: StepSpec) -> Mapping[str, Ask]:
-        """What a step asks with, by the names of its models; what it is told is counted for it."""
-
-    def noted(self, step: StepSpec) -> Mapping[str, int]:
-        """What was counted of a step's requests since this was last asked."""
+    confirm: Callable[[str], None] | None = None
+    """Told what will be asked; raises `ForgeError` where it may not."""
+    progress: Callable[[str, int, int], None] | None = None
+    """Told the step, and how many records are through of those under way."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,10 @@ class AskTask:
         raise RuntimeError("a step that asks is done by the process that drives the build")
 
 
-def run(site: Site, tasks: Sequence[AskTask], models: Models) -> Iterator[tuple[int, list[Facts]]]:
+def run(site: Site, tasks: Sequence[AskTask], talk: Talk) -> Iterator[tuple[int, list[Facts]]]:
     """Have all tasks done; each with its number as it ends.
 
-    What a model refuses to be asked (`BuildError`) ends it once what is under way has ended.
+    What ends the asking (`BuildError`, `InputError`) is raised once what is under way has ended.
     """
     waiting: deque[tuple[int, AskTask]] = deque()
     for number, task in enumerate(tasks):
@@ -70,12 +71,46 @@ def run(site: Site, tasks: Sequence[AskTask], models: Models) -> Iterator[tuple[
             waiting.append((number, task))
         else:
             yield number, [{**facts, "made": False}]
-    if waiting:
-        with asyncio.Runner() as runner:
-            parts = _Parts(site, waiting, models)
+    if not waiting:
+        return
+    _estimate(site, waiting, talk)
+    models = site.models
+    with asyncio.Runner() as runner:
+        parts = _Parts(site, waiting, models, talk)
+        try:
             while parts.left:
                 number, facts = runner.run(parts.following())
                 yield number, [{**facts, "made": True}]
+        finally:
+            runner.run(models.close())
+
+
+def _estimate(site: Site, waiting: Sequence[tuple[int, AskTask]], talk: Talk) -> None:
+    """Say what asking will cost at least, judged by the first records, and have it confirmed.
+
+    A record's later requests, which depend on the replies to its first ones, cannot be known.
+    """
+    data, (_, task) = site.recipe.data, waiting[0]
+    if data.replay is not None or talk.confirm is None:
+        return
+    first = read_records(site.work, task.before)[:ESTIMATED]
+    remembered = Remembered(data.llm)
+    names = components.models(task.step.use, task.step.settings)
+    asyncio.run(through(site.line.asker(task.step), task.step, first, remembered.ask(names)))
+    if not remembered.missing or not first:
+        return
+    records = sum(each.part.span.records for _, each in waiting)
+    scale, parts, cost = records / len(first), list[str](), 0.0
+    for name, count in remembered.missing.items():
+        model, tokens = data.llm[name], round(remembered.prompt_tokens[name] * scale)
+        most = round(count * scale) * (model.max_tokens or 0)
+        cost += budget.cost(tokens, most, model)
+        parts.append(
+            f"{name} {round(count * scale):,} requests or more, with about {tokens:,} tokens, and at most {most:,} in "
+            "the replies"
+        )
+    money = f", for at most {cost:.2f}" if cost else ""
+    talk.confirm(f"{task.step.name} will send {' and '.join(parts)}{money}")
 
 
 @dataclass
@@ -85,6 +120,10 @@ class _Parts:
     site: Site
     waiting: deque[tuple[int, AskTask]]
     models: Models
+    talk: Talk
+    _through: int = 0
+    _of: int = 0
+    """Records that are through, of those under way."""
     _running: dict["asyncio.Task[Facts]", tuple[int, int]] = field(default_factory=dict)
     """With the number of its task, and how many records it has."""
 
@@ -107,13 +146,19 @@ class _Parts:
 
     async def _part(self, task: AskTask, records: Sequence[Record]) -> Facts:
         step, asker = task.step, self.site.line.asker(task.step)
-        ask, alive, tally = self.models.ask(step), asyncio.Semaphore(self.models.alive), Tally()
+        names = components.models(step.use, step.settings)
+        ask, alive, tally = self.models.ask(step.name, names), asyncio.Semaphore(self.models.alive), Tally()
+        self._of += len(records)
 
         async def take(record: Record) -> Made:
             if step.source not in (None, record.origin.source):
                 return record
             async with alive:
-                return await asker.take(record, ask)
+                made = await asker.take(record, ask)
+            self._through += 1
+            if self.talk.progress is not None:
+                self.talk.progress(f"{step.name} ({self.models.purse})", self._through, self._of)
+            return made
 
         found = await asyncio.gather(*map(take, records), return_exceptions=True)
         results: list[Made] = []
@@ -121,8 +166,8 @@ class _Parts:
             if isinstance(result, BaseException):
                 raise result
             results.append(result)
-        kept = list(tally.unfolding(step.name, results))
-        counts = {**self.models.noted(step), **(asker.noted() if isinstance(asker, Counting) else {})}
+        kept: list[Record] = list(tally.unfolding(step.name, results))
+        counts = {**self.models.noted(step.name), **(asker.noted() if isinstance(asker, Counting) else {})}
         outputs: list[Output] = [("records.arrow", arrow_bytes.stream(record_table.to_table(kept), "lz4"))]
         if tally.rejects:
             outputs.append(("rejects", b"".join(map(report.reject_line, tally.rejects))))

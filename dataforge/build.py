@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from dataforge import disk, engines, intake, places, publish, recipe, shards
+from dataforge import asking, disk, engines, intake, places, publish, recipe, shards
+from dataforge.asking import AskTask, Talk
 from dataforge.config import Document
 from dataforge.engines import Engine
 from dataforge.errors import BuildError
@@ -44,6 +45,8 @@ class Options:
     engine: str = "local"
     work_limit: int = 20_000_000_000
     """Bytes to which the stage cache is pruned after the build."""
+    confirm: Callable[[str], None] | None = None
+    """Told what language models will be asked, before they are; raises `ForgeError` where they may not."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,8 @@ def build(
         if needed is not None:
             say(f"{folder.url}: {needed}")
         schedule, counts = Schedule(site, plan.intakes), [0, 0]
-        made = schedule.run(_asking(engine, site, counts, progress), plan.step_files)
+        talk = Talk(options.confirm, progress)
+        made = schedule.run(_asking(engine, site, counts, talk), plan.step_files)
         for note in schedule.notes:
             say(f"note: {note}")
         counted = publish.noted(made)
@@ -241,19 +245,19 @@ def _workers(options: Options, read: Recipe) -> int:
 
 
 def _asking(
-    engine: Engine, site: Site, counts: list[int], progress: Progress | None
+    engine: Engine, site: Site, counts: list[int], talk: Talk
 ) -> Callable[[str, Sequence[Task]], list[list[Facts]]]:
     def ask(stage: str, tasks: Sequence[Task]) -> list[list[Facts]]:
         found: list[list[Facts]] = [[] for _ in tasks]
         done = 0
         try:
-            for number, facts in _done(engine, site, tasks):
+            for number, facts in _done(engine, site, tasks, talk):
                 found[number] = facts
                 done += 1
                 for each in facts:
                     counts[0 if each.pop("made") else 1] += 1
-                if progress:
-                    progress(stage, done, len(tasks))
+                if talk.progress:
+                    talk.progress(stage, done, len(tasks))
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"{done} of {len(tasks)} parts of {stage!r} are done and kept") from None
         return found
@@ -261,10 +265,10 @@ def _asking(
     return ask
 
 
-def _done(engine: Engine, site: Site, tasks: Sequence[Task]) -> Iterator[tuple[int, list[Facts]]]:
+def _done(engine: Engine, site: Site, tasks: Sequence[Task], talk: Talk) -> Iterator[tuple[int, list[Facts]]]:
     """Tasks as they are done: by the engine, but for those that ask a model, which this process does."""
     asks = [task for task in tasks if isinstance(task, AskTask)]
-    return asking.run(site, asks, site.models) if asks else engine.run(tasks)
+    return asking.run(site, asks, talk) if asks else engine.run(tasks)
 
 
 def standing_build(plan: Plan, say: Say) -> Manifest | None:

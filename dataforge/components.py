@@ -254,10 +254,10 @@ def asker(name: str) -> AskerModule:
     return cast(AskerModule, importlib.import_module(f"dataforge.steps.{name}"))
 
 
-def models(name: str, settings: config.Settings) -> tuple[str, ...]:
+def models(name: str, settings: Any) -> tuple[str, ...]:
     """The names of the models that a step of that name asks under its settings."""
     listed = getattr(importlib.import_module(f"dataforge.steps.{name}"), "models", None)
-    return cast(tuple[str, ...], tuple(listed(settings)) if listed else (getattr(settings, "llm"),))
+    return cast(tuple[str, ...], tuple(listed(settings)) if listed else (settings.llm,))
 
 
 def gather(name: str) -> GatherModule:

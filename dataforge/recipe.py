@@ -11,6 +11,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from dataforge import charsets, components, places
 from dataforge.config import Document, KeyPath, Settings, did_you_mean
 from dataforge.errors import ConfigError, InputError
+from dataforge.llm.settings import Budget, Model
 from dataforge.source_entry import NOT_BUILT, TOLD, Name, Reading, SourceEntry, resolved
 
 
@@ -61,16 +62,23 @@ class Data(Settings):
     reasoning: Literal["keep", "drop", "write_empty"] = "keep"
     """`drop` leaves it out; `write_empty` has the model close an empty thought where the prompt opens one."""
     split: Split = Split()
+    llm: dict[Name, Model] = Field(default_factory=dict)
+    """The language models that steps ask, by names of one's own."""
+    budget: Budget = Budget()
+    """What may be spent on them."""
+    replay: Path | None = None
+    """A file of recorded replies, which are taken in place of any model's."""
     steps: list[dict[str, Any]] = Field(default_factory=list)
     """What is done with the records of all sources, in this order, before they are weighed."""
 
     @model_serializer(mode="wrap")
     def _said(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the key that says what is so anyway, as for `Split`."""
+        """Without the key that says what is so anyway, as for `Split`, and without what decides nothing."""
         said: dict[str, Any] = serialise(self)
-        return {key: value for key, value in said.items() if (key, value) != ("kind", "chat")}
+        return {key: value for key, value in said.items() if (key, value) != ("kind", "chat") and key not in _UNBUILT}
 
 
+_UNBUILT = ("llm", "budget", "replay")
 WHERE = ("path", "hub", "modelscope", "frame")
 """The keys of which a source has one."""
 
@@ -166,8 +174,10 @@ class Recipe:
             }
             for spec in self.sources
         ]
+        models = {name: model.parameters() for name, model in self.data.llm.items()}
         return {
             **self.data.model_dump(mode="json", exclude={"name", "tokenizer", "chat", "steps"}),
+            **({"models": models} if models else {}),
             "window": self.window,
             "sources": sources,
             **_normalised(self.steps),
@@ -197,7 +207,35 @@ def read(document: Document) -> Recipe:
             message = f"another source is named {spec.name!r}; give this one a `name:`"
             raise document.error(("sources", position), message)
     steps = _steps(document, ("steps",), data.steps, "", taken)
-    return Recipe(document, data, specs, _tokenizer(document, data), steps)
+    read = Recipe(document, _placed(document, data), specs, _tokenizer(document, data), steps)
+    for step in read.every_step:
+        _check_models(read, step)
+    return read
+
+
+def _placed(document: Document, data: Data) -> Data:
+    """The paths of the recipe's top level in its folder."""
+    llm = {
+        name: model.model_copy(update={"key_file": document.folder / model.key_file.expanduser()})
+        if model.key_file
+        else model
+        for name, model in data.llm.items()
+    }
+    if data.replay is None:
+        return data.model_copy(update={"llm": llm})
+    replay = document.folder / data.replay.expanduser()
+    if not replay.is_file():
+        raise document.error(("replay",), f"there is no file {replay}")
+    return data.model_copy(update={"replay": replay, "llm": llm})
+
+
+def _check_models(read: Recipe, step: StepSpec) -> None:
+    if not components.asks(step.use):
+        return
+    for name in components.models(step.use, step.settings):
+        if name not in read.data.llm:
+            known = f"; {did_you_mean(name, list(read.data.llm))}" if read.data.llm else ", and the recipe has none"
+            raise read.document.error(step.at, f"there is no model {name!r} under `llm:`{known}")
 
 
 def _source(document: Document, position: int, taken: Counter[str]) -> SourceSpec:
@@ -289,6 +327,9 @@ def _step(document: Document, at: KeyPath, found: dict[str, Any], prefix: str, t
         files = tuple(components.reads(use, settings, document.folder))
     except InputError as error:
         raise document.error(at, str(error)) from None
+    replay = document.data.get("replay")
+    if components.asks(use) and isinstance(replay, str) and (document.folder / replay).is_file():
+        files = (*files, document.folder / replay)
     return StepSpec(name, use, settings, files, at, prefix.removesuffix(".") or None)
 
 

@@ -83,8 +83,8 @@ class Schedule:
             following = None if last else segments[number + 1].after
             if following is not None and components.asks(following.use):
                 replied = self._ask(following, records, step_files)
-                for at, (facts,) in zip(replied, ask(following.name, list(replied.values())), strict=True):
-                    reports[at].append(facts)
+                for at, (reported,) in zip(replied, ask(following.name, list(replied.values())), strict=True):
+                    reports[at].append(reported)
                     made.stages[at].append(replied[at].key)
                     records[at] = replied[at].key
                 decided = [None] * len(self.parts)
@@ -175,7 +175,8 @@ class Schedule:
 
     def _ask(self, spec: StepSpec, records: Sequence[str], step_files: Mapping[str, str]) -> dict[int, AskTask]:
         """What is to be asked for each part that a step concerns."""
-        models = {name: self._recipe.model(name).normalised() for name in components.models(spec.use, spec.settings)}
+        known = self._recipe.data.llm
+        models = {name: known[name].parameters() for name in components.models(spec.use, spec.settings)}
         found = {}
         for at, (part, before) in enumerate(zip(self.parts, records, strict=True)):
             if spec.source in (None, part.source):

@@ -26,6 +26,7 @@ from dataforge import (
 )
 from dataforge.folders import at
 from dataforge.line import Decisions, Line
+from dataforge.llm.models import Models
 from dataforge.readers import Part
 from dataforge.recipe import Recipe
 from dataforge.records import Chat, Preference, Prompt, Record, Trainable
@@ -53,6 +54,12 @@ class Site:
     def line(self) -> Line:
         """The stations of the recipe."""
         return Line(self.recipe)
+
+    @cached_property
+    def models(self) -> Models:
+        """The language models that the recipe names."""
+        data = self.recipe.data
+        return Models(data.llm, data.budget, data.replay)
 
     @cached_property
     def work(self) -> Work:

@@ -34,6 +34,7 @@ class _Size(click.ParamType[int]):
 @click.option("--engine", default="local", show_default=True, help="Where the work is done: local or ray.")
 @click.option("--work-limit", type=_Size(), default="20GB", show_default=True, help="Prune the stage cache to this.")
 @click.option("--explain", is_flag=True, help="Say what would run, and why; build nothing.")
+@click.option("--yes", is_flag=True, help="Ask language models without a question first.")
 @click.option("--json", "as_json", is_flag=True, help="Report as one JSON object.")
 def command(
     recipe: Path,
@@ -43,6 +44,7 @@ def command(
     engine: str,
     work_limit: int,
     explain: bool,
+    yes: bool,
     as_json: bool,
 ) -> None:
     """Turn the sources of RECIPE into certified, packed shards with a manifest.
@@ -69,7 +71,7 @@ def command(
         document,
         out,
         lambda text: click.echo(text, err=True),
-        Options(workers, engine, work_limit),
+        Options(workers, engine, work_limit, _agreed if yes else _confirm),
         _Shown().stage,
     )
     manifest = outcome.manifest
@@ -89,6 +91,21 @@ def command(
     click.echo(f"  digest {manifest.digest}")
 
 
+def _agreed(sentence: str) -> None:
+    """Say what language models will be asked."""
+    click.echo(sentence, err=True)
+
+
+def _confirm(sentence: str) -> None:
+    """Have it confirmed on a terminal; elsewhere nobody can."""
+    from dataforge.errors import BuildError
+
+    if not sys.stdin.isatty():
+        raise BuildError(f"{sentence}; say --yes to have it asked")
+    if not click.confirm(f"{sentence}. Go on?", err=True):
+        raise BuildError("nothing was asked")
+
+
 class _Shown:
     """Progress on standard error: in place on a terminal, a line every ten seconds elsewhere."""
 
@@ -99,12 +116,16 @@ class _Shown:
     def stage(self, stage: str, done: int, of: int) -> None:
         """Say how far a stage is."""
         now = time.monotonic()
-        if stage != self._stage:
-            self._stage, self._began = stage, now
+        name = stage.partition(" (")[0]
+        if name != self._stage:
+            self._stage, self._began = name, now
         if sys.stderr.isatty():
+            if done < of and now - self._said < 0.1:
+                return
+            self._said = now
             left = (now - self._began) / done * (of - done)
             end = "\n" if done == of else ""
-            click.echo(f"\r\033[K{stage}: {done} of {of} parts, {left:.0f} s left{end}", err=True, nl=False)
+            click.echo(f"\r\033[K{stage}: {done:,} of {of:,}, {left:.0f} s left{end}", err=True, nl=False)
         elif now - self._said > 10 and of > 1:
             self._said = now
-            click.echo(f"{stage}: {done} of {of} parts", err=True)
+            click.echo(f"{stage}: {done:,} of {of:,}", err=True)

@@ -41,7 +41,7 @@ class Reply:
 class NoReply:
     """That there is no reply which could become a record."""
 
-    reason: Literal["truncated", "refused", "unparsable", "failed", "not_asked"]
+    reason: Literal["truncated", "refused", "empty", "unparsable", "failed", "not_asked"]
     detail: str
 
 

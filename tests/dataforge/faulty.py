@@ -113,7 +113,7 @@ def _is_worker(process: psutil.Process) -> bool:
 
 def said_by(text: str) -> list[str]:
     """The lines that a command said on standard error, but for its progress, of which a slow machine sees more."""
-    return [line for line in text.splitlines() if line and not re.fullmatch(r".+: \d+ of \d+ parts", line)]
+    return [line for line in text.splitlines() if line and not re.fullmatch(r".+: [\d,]+ of [\d,]+", line)]
 
 
 @contextmanager

@@ -1,0 +1,79 @@
+"""`forge cache`: the replies of language models that were paid for."""
+
+from pathlib import Path
+
+import click
+
+
+@click.group(short_help="Look at, thin out or export the replies of language models that are kept.")
+def command() -> None:
+    """Replies of language models are kept in one file of the user's, and are never asked for twice."""
+
+
+@command.command("stats", short_help="How many replies there are of each model.")
+@click.option("--json", "as_json", is_flag=True, help="Report as one JSON object.")
+def stats(as_json: bool) -> None:
+    """Say how many replies there are of each model."""
+    import dataclasses
+    import datetime
+
+    import orjson
+
+    from dataforge.llm.cache import Cache
+
+    cache = Cache()
+    shares = cache.stats()
+    if as_json:
+        click.echo(orjson.dumps({"file": str(cache.path), "models": [dataclasses.asdict(each) for each in shares]}))
+        return
+    click.echo(f"{cache.path}: {sum(each.replies for each in shares):,} replies")
+    for each in shares:
+        days = [datetime.datetime.fromtimestamp(at, datetime.UTC).date() for at in (each.oldest, each.newest)]
+        click.echo(
+            f"  {each.model}: {each.replies:,} replies, {each.bytes / 1e6:.1f} MB, {each.prompt_tokens:,} tokens in, "
+            f"{each.completion_tokens:,} out, {days[0]} to {days[1]}"
+        )
+
+
+@command.command("prune", short_help="Forget replies.")
+@click.option("--model", help="Those of this model alone.")
+@click.option("--unused-days", type=click.FloatRange(min=0), help="Those that no build has used for so long.")
+@click.option("--json", "as_json", is_flag=True, help="Report as one JSON object.")
+def prune(model: str | None, unused_days: float | None, as_json: bool) -> None:
+    """Forget replies, which are then paid for again where they are needed."""
+    import orjson
+
+    from dataforge.llm.cache import Cache
+
+    if model is None and unused_days is None:
+        raise click.UsageError("say which replies with --model or --unused-days; `--unused-days 0` means all")
+    cache = Cache()
+    count = cache.prune(model, unused_days)
+    if as_json:
+        click.echo(orjson.dumps({"file": str(cache.path), "forgotten": count}))
+    else:
+        click.echo(f"{cache.path}: {count:,} replies forgotten")
+
+
+@command.command("export", short_help="Write replies to a file that a recipe's `replay` takes.")
+@click.argument("target", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--model", help="Those of this model alone.")
+@click.option("--json", "as_json", is_flag=True, help="Report as one JSON object.")
+def export(target: Path, model: str | None, as_json: bool) -> None:
+    """Write replies as JSON Lines, for `replay: FILE` in a recipe."""
+    import orjson
+
+    from dataforge.llm import replay
+    from dataforge.llm.cache import Cache
+    from dataforge.shards import replace_file
+
+    cache = Cache()
+    lines = [replay.line(row) for row in cache.rows() if model in (None, row.model)]
+    try:
+        replace_file(target, lines)
+    except OSError as error:
+        raise click.UsageError(f"{target}: cannot be written ({error.strerror}); name another file") from None
+    if as_json:
+        click.echo(orjson.dumps({"file": str(target), "replies": len(lines)}))
+    else:
+        click.echo(f"{target}: {len(lines):,} replies of {cache.path}")

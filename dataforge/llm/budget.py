@@ -1,0 +1,78 @@
+"""What asking costs: counted while it goes on, estimated before, and stopped where the recipe says."""
+
+from dataclasses import dataclass, field
+
+from dataforge.errors import BuildError
+from dataforge.llm.settings import Budget, Model
+
+
+@dataclass
+class Spent:
+    """What was sent and what came back."""
+
+    requests: int = 0
+    """Sent, those sent again included."""
+    cached: int = 0
+    """Replies that were there already."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+    """Of the models whose price is known."""
+
+    def add(self, prompt_tokens: int, completion_tokens: int, model: Model) -> None:
+        """Count a reply."""
+        self.prompt_tokens += prompt_tokens
+        self.completion_tokens += completion_tokens
+        self.cost += cost(prompt_tokens, completion_tokens, model)
+
+    def taken(self) -> dict[str, int]:
+        """What there is of each, which is then counted from nought again."""
+        names = {
+            "requests": "requests",
+            "cached": "replies from the cache",
+            "prompt_tokens": "prompt tokens",
+            "completion_tokens": "completion tokens",
+        }
+        found = {said: getattr(self, name) for name, said in names.items() if getattr(self, name)}
+        for name in names:
+            setattr(self, name, 0)
+        return found
+
+
+@dataclass
+class Purse:
+    """What may be spent in one build, by all models."""
+
+    budget: Budget
+    spent: Spent = field(default_factory=Spent)
+
+    def check(self) -> None:
+        """Raise `BuildError` where no further request may be sent."""
+        most, limit = self.budget.max_requests, self.budget.max_cost
+        if most is not None and self.spent.requests >= most:
+            raise BuildError(
+                f"{self.spent.requests:,} requests were sent, as many as `budget.max_requests` allows; every reply is "
+                "kept: raise it and run the same command again"
+            )
+        if limit is not None and self.spent.cost >= limit:
+            raise BuildError(
+                f"{self.spent.cost:.2f} were spent, as much as `budget.max_cost` allows; every reply is kept: raise it "
+                "and run the same command again"
+            )
+
+    def __str__(self) -> str:
+        money = f", {self.spent.cost:.2f} spent" if self.spent.cost else ""
+        return f"{self.spent.requests:,} requests{money}"
+
+
+def cost(prompt_tokens: int, completion_tokens: int, model: Model) -> float:
+    """In the currency of the price; 0 where none is known."""
+    if model.price is None:
+        return 0.0
+    return (prompt_tokens * model.price.input + completion_tokens * model.price.output) / 1e6
+
+
+def tokens_of(text: str) -> int:
+    """About how many tokens a text has: a character of Chinese, Japanese or Korean is one, of others four are."""
+    wide = sum(char >= "\u2e80" for char in text)
+    return wide + (len(text) - wide) // 4 + 1

@@ -1,0 +1,148 @@
+"""Replies that were paid for, in one SQLite file of the user's: a row for each request, by the hash of what it says.
+
+Several processes may use it at once. A reply is written before anybody sees it, and what failed is never written.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import platformdirs
+
+from dataforge.errors import InputError
+from dataforge.llm.requests import Reply
+
+ENVIRONMENT = "FORGE_LLM_CACHE"
+_TABLES = """
+CREATE TABLE IF NOT EXISTS replies (
+    key TEXT PRIMARY KEY, model TEXT NOT NULL, request BLOB NOT NULL, reply BLOB NOT NULL,
+    made REAL NOT NULL, used REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS batches (
+    id TEXT PRIMARY KEY, endpoint TEXT NOT NULL, keys BLOB NOT NULL, made REAL NOT NULL
+) WITHOUT ROWID;
+"""
+_BUSY_MS = 60_000
+_REMEMBER_USE = 3600
+"""Seconds after which a use is written again; a write for each look would make looking slow."""
+
+
+def place() -> Path:
+    """The file: `FORGE_LLM_CACHE`, or in the user's cache folder."""
+    said = os.environ.get(ENVIRONMENT)
+    return Path(said) if said else platformdirs.user_cache_path("forge") / "llm.sqlite"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A row of the cache."""
+
+    key: str
+    model: str
+    request: Any
+    """What was asked, as JSON."""
+    reply: Reply
+    made: float
+    """Seconds since 1970."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What there is of one model."""
+
+    model: str
+    replies: int
+    bytes: int
+    prompt_tokens: int
+    completion_tokens: int
+    oldest: float
+    newest: float
+
+
+class Cache:
+    """The file, opened. Raises `InputError` where it is none, or cannot be written."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or place()
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(self.path, timeout=_BUSY_MS / 1000, isolation_level=None)
+            self._db.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = NORMAL")
+            self._db.executescript(_TABLES)
+        except (OSError, sqlite3.Error) as error:
+            raise InputError(
+                f"{self.path}: is no cache of replies that can be used ({error}); move it away, or name another file "
+                f"in {ENVIRONMENT}"
+            ) from None
+
+    def get(self, key: str) -> Reply | None:
+        """The reply to a request."""
+        row = self._db.execute("SELECT reply, used FROM replies WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        now = time.time()
+        if now - row[1] > _REMEMBER_USE:
+            self._db.execute("UPDATE replies SET used = ? WHERE key = ?", (now, key))
+        return Reply(**orjson.loads(row[0]), key=key)
+
+    def put(self, key: str, request: Any, reply: Reply) -> None:
+        """Keep a reply; it is on disk for other processes once this returns."""
+        now, said = time.time(), asdict(reply)
+        del said["key"]
+        self._db.execute(
+            "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)",
+            (key, reply.model, orjson.dumps(request), orjson.dumps(said), now, now),
+        )
+
+    def rows(self) -> Iterator[Stored]:
+        """All of it, by key."""
+        for key, model, request, reply, made in self._db.execute(
+            "SELECT key, model, request, reply, made FROM replies ORDER BY key"
+        ):
+            yield Stored(key, model, orjson.loads(request), Reply(**orjson.loads(reply), key=key), made)
+
+    def stats(self) -> list[Share]:
+        """What there is of each model, the most first."""
+        found = self._db.execute(
+            """
+            SELECT model, count(*), sum(length(request) + length(reply)),
+                sum(json_extract(CAST(reply AS TEXT), '$.prompt_tokens')),
+                sum(json_extract(CAST(reply AS TEXT), '$.completion_tokens')), min(made), max(made)
+            FROM replies GROUP BY model ORDER BY 2 DESC, 1
+            """
+        )
+        return [Share(*row) for row in found]
+
+    def prune(self, model: str | None = None, unused_days: float | None = None) -> int:
+        """Forget replies of a model, or those that were not used for so many days, or both; returns how many."""
+        before = time.time() - 86400 * unused_days if unused_days is not None else time.time() + 1
+        done = self._db.execute(
+            "DELETE FROM replies WHERE (? IS NULL OR model = ?) AND used < ?", (model, model, before)
+        )
+        self._db.execute("VACUUM")
+        return done.rowcount
+
+    def batches(self, endpoint: str) -> dict[str, list[str]]:
+        """Batches handed over to an endpoint and not yet read, with the keys of their requests."""
+        found = self._db.execute("SELECT id, keys FROM batches WHERE endpoint = ? ORDER BY made, id", (endpoint,))
+        return {identity: orjson.loads(keys) for identity, keys in found}
+
+    def open_batch(self, identity: str, endpoint: str, keys: list[str]) -> None:
+        """Remember a batch."""
+        row = (identity, endpoint, orjson.dumps(keys), time.time())
+        self._db.execute("INSERT OR REPLACE INTO batches VALUES (?, ?, ?, ?)", row)
+
+    def close_batch(self, identity: str) -> None:
+        """Forget a batch that was read."""
+        self._db.execute("DELETE FROM batches WHERE id = ?", (identity,))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()

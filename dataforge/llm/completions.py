@@ -1,0 +1,120 @@
+"""One chat completion as OpenAI's API defines it: the request's body, and what its answer says."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jsonschema
+import orjson
+
+from dataforge.llm.requests import NoReply, Reply, Request
+from dataforge.llm.settings import Model, Structured
+
+_THOUGHT = re.compile(r"\A\s*<think>(.*?)</think>\s*", re.DOTALL)
+_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?\s*```", re.DOTALL | re.IGNORECASE)
+_CUT = ("length", "max_tokens")
+
+
+class NotJsonError(Exception):
+    """A reply that is not the JSON that was asked for; says what is wrong with it."""
+
+
+def logical(request: Request, model: Model) -> dict[str, Any]:
+    """All that decides a reply: what its key is a hash of, and what the cache keeps of the request."""
+    said = {**model.parameters(), "messages": [dict(message) for message in request.messages]}
+    for name in ("temperature", "max_tokens"):
+        if getattr(request, name) is not None:
+            said[name] = getattr(request, name)
+    if request.schema is not None:
+        said["schema"] = request.schema
+    if request.sample:
+        said["sample"] = request.sample
+    return said
+
+
+def body(said: Mapping[str, Any], how: Structured) -> dict[str, Any]:
+    """What is sent, with the schema said in one of the ways there are."""
+    found = {name: value for name, value in said.items() if name not in ("schema", "sample")}
+    schema = said.get("schema")
+    if schema is None:
+        return found
+    if how == "schema":
+        named = {"name": "reply", "schema": schema, "strict": True}
+        return {**found, "response_format": {"type": "json_schema", "json_schema": named}}
+    wanted = f"Reply with one JSON value and nothing else. {_fitting(schema)}"
+    first, *others = found["messages"]
+    if first["role"] == "system":
+        found["messages"] = [{**first, "content": f"{first['content']}\n\n{wanted}"}, *others]
+    else:
+        found["messages"] = [{"role": "system", "content": wanted}, first, *others]
+    return {**found, "response_format": {"type": "json_object"}} if how == "object" else found
+
+
+def repaired(sent: Mapping[str, Any], schema: Mapping[str, Any], text: str, fault: str) -> dict[str, Any]:
+    """A second request, after a reply that was not the JSON that was asked for."""
+    again = f"That is not what was asked for: {fault}. Reply once more, with the JSON value alone. {_fitting(schema)}"
+    turns = [{"role": "assistant", "content": text}, {"role": "user", "content": again}]
+    return {**sent, "messages": [*sent["messages"], *turns]}
+
+
+def read(answer: Any, schema: Mapping[str, Any] | None, key: str) -> Reply | NoReply:
+    """What a completion says.
+
+    Raises `ValueError` where it is no completion, `NotJsonError` where its text is not the JSON that was asked for.
+    """
+    try:
+        choice = answer["choices"][0]
+        message = choice["message"]
+        text, finish = message.get("content") or "", choice.get("finish_reason")
+        usage = answer.get("usage") or {}
+        tokens = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
+    except (TypeError, KeyError, IndexError, AttributeError) as error:
+        raise ValueError(f"the answer is no chat completion ({error!r})") from None
+    if not isinstance(text, str):
+        raise ValueError("the answer's content is no text")
+    if message.get("refusal") or finish == "content_filter":
+        return NoReply("refused", str(message.get("refusal") or "the endpoint's filter took the reply away"))
+    reasoning = str(message.get("reasoning_content") or message.get("reasoning") or "")
+    thought = _THOUGHT.match(text)
+    if thought:
+        reasoning, text = reasoning or thought[1].strip(), text[thought.end() :]
+    if finish in _CUT:
+        after = f" after {tokens[1]:,} tokens" if tokens[1] else ""
+        return NoReply("truncated", f"the reply was cut off{after}; raise `max_tokens`")
+    if not text.strip():
+        return NoReply("empty", "the reply says nothing")
+    data = None if schema is None else _parsed(text, schema)
+    return Reply(text, data, reasoning, str(answer.get("model") or ""), key, tokens[0], tokens[1])
+
+
+def _fitting(schema: Mapping[str, Any]) -> str:
+    return f"It must fit this JSON schema:\n{orjson.dumps(schema).decode()}"
+
+
+def _parsed(text: str, schema: Mapping[str, Any]) -> Any:
+    """The JSON in a text, whatever stands around it."""
+    fault = "there is no JSON in it"
+    for found in _candidates(text):
+        try:
+            value = orjson.loads(found)
+        except orjson.JSONDecodeError as error:
+            fault = f"it is no JSON ({error})"
+            continue
+        try:
+            jsonschema.validate(value, schema)
+        except jsonschema.ValidationError as error:
+            where = "".join(f"[{part!r}]" for part in error.absolute_path)
+            fault = f"it does not fit the schema{f' at {where}' if where else ''}: {error.message}"
+            continue
+        return value
+    raise NotJsonError(fault)
+
+
+def _candidates(text: str) -> list[str]:
+    """The whole text, what stands in fences, and from the first bracket to the last of its kind."""
+    found = [text.strip(), *(match[1] for match in _FENCE.finditer(text))]
+    for opening, closing in ("{}", "[]"):
+        start, end = text.find(opening), text.rfind(closing)
+        if 0 <= start < end:
+            found.append(text[start : end + 1])
+    return found

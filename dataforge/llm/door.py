@@ -1,0 +1,237 @@
+"""The one door to a language model: what was asked before is not asked again, and what fails is asked again in time.
+
+A request goes to the cache, then to whoever is asking the same already, then to an endpoint. Requests whose failure
+may pass (408, 409, 429, 5xx, broken connections, half an answer) are sent again, after what the answer asks for or a
+time that doubles. Where nothing succeeds the door closes, with the endpoint's own words.
+"""
+
+import asyncio
+import hashlib
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dataforge import seeds
+from dataforge.errors import BuildError
+from dataforge.llm import completions
+from dataforge.llm.budget import Purse, Spent, tokens_of
+from dataforge.llm.cache import Cache
+from dataforge.llm.completions import NotJsonError
+from dataforge.llm.endpoints import Answer, BrokenError, Endpoint
+from dataforge.llm.limits import Pace, retry_after
+from dataforge.llm.requests import NoReply, Reply, Request
+from dataforge.llm.settings import Model, Structured
+from dataforge.records import canonical_json
+
+FIRST_WAIT = 0.5
+"""Seconds before a request is sent again that failed; doubled each time."""
+LONGEST_WAIT = 60.0
+HOPELESS = 20
+"""Failures after which the door closes: of all requests from the beginning, or for good one after another."""
+_WAYS: dict[Structured, tuple[Structured, ...]] = {"auto": ("schema", "object", "text")}
+
+
+class _LostError(Exception):
+    """A request that failed for good, in a sentence."""
+
+
+@dataclass
+class _Line:
+    """One endpoint with its pace."""
+
+    endpoint: Endpoint
+    pace: Pace
+    ways: list[Structured]
+    """How JSON may still be asked for; the first is taken."""
+
+
+@dataclass
+class Door:
+    """The way to one model. All its methods belong to one event loop."""
+
+    name: str
+    model: Model
+    cache: Cache
+    purse: Purse
+    _lines: list[_Line] = field(default_factory=list)
+    _asking: dict[str, "asyncio.Future[Reply | NoReply]"] = field(default_factory=dict)
+    _succeeded: bool = False
+    _failed: int = 0
+    """Of all that was sent, until something succeeds."""
+    _lost: int = 0
+    """Requests one after another that failed for good."""
+
+    def __post_init__(self) -> None:
+        self._free = asyncio.Semaphore(self.model.concurrency)
+        key, ways = self.model.key(), _WAYS.get(self.model.structured, (self.model.structured,))
+        for url in self.model.endpoints:
+            endpoint = Endpoint(url, key, self.model.concurrency, self.model.timeout)
+            pace = Pace(self.model.requests_per_minute, self.model.tokens_per_minute)
+            self._lines.append(_Line(endpoint, pace, list(ways)))
+        self._turns = itertools.cycle(range(len(self._lines)))
+
+    async def ask(self, request: Request, spent: Spent) -> Reply | NoReply:
+        """The reply to a request; what it took is counted in `spent` and in the purse.
+
+        Raises `BuildError` where the budget is spent, or nothing succeeds.
+        """
+        said = completions.logical(request, self.model)
+        key = key_of(said)
+        known = self.cache.get(key)
+        if known is not None:
+            spent.cached += 1
+            self.purse.spent.cached += 1
+            return known
+        waiting = self._asking.get(key)
+        if waiting is not None:
+            return await asyncio.shield(waiting)
+        self._asking[key] = found = asyncio.get_running_loop().create_future()
+        try:
+            reply = await self._asked(key, said, spent)
+        except asyncio.CancelledError:
+            found.cancel()
+            raise
+        except BuildError as error:
+            found.set_exception(error)
+            found.exception()  # whoever else waits for it is told; nobody need
+            raise
+        else:
+            found.set_result(reply)
+            return reply
+        finally:
+            del self._asking[key]
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        for line in self._lines:
+            await line.endpoint.close()
+
+    async def _asked(self, key: str, said: Mapping[str, Any], spent: Spent) -> Reply | NoReply:
+        schema = said.get("schema")
+        async with self._free:
+            try:
+                line, sent, answer = await self._sent(key, said, None, spent)
+                try:
+                    reply = completions.read(answer, schema, key)
+                except NotJsonError as fault:
+                    text = str(answer["choices"][0]["message"].get("content") or "")
+                    again = completions.repaired(sent, schema or {}, text, str(fault))
+                    if line.ways[0] == "schema" and len(line.ways) > 1:
+                        line.ways[:] = line.ways[-1:]  # it takes a schema and does not heed it
+                    _, _, answer = await self._sent(key, said, again, spent, line)
+                    reply = completions.read(answer, schema, key)
+            except NotJsonError as fault:
+                return NoReply("unparsable", f"twice not the JSON that was asked for: {fault}")
+            except _LostError as lost:
+                return NoReply("failed", str(lost))
+        if isinstance(reply, Reply):
+            self.cache.put(key, said, reply)
+        return reply
+
+    async def _sent(
+        self,
+        key: str,
+        said: Mapping[str, Any],
+        again: Mapping[str, Any] | None,
+        spent: Spent,
+        line: _Line | None = None,
+    ) -> tuple[_Line, Mapping[str, Any], Any]:
+        """A completion, however often it takes to get it; with where it came from and what was sent."""
+        room = said.get("max_tokens") or 0
+        tokens = room + sum(tokens_of(message["content"]) for message in said["messages"])
+        for attempt in itertools.count():
+            taken = line or self._lines[next(self._turns)]
+            sent = completions.body(said, taken.ways[0]) if again is None else again
+            await taken.pace.turn(tokens)
+            self.purse.check()
+            self.purse.spent.requests += 1
+            spent.requests += 1
+            wait = None
+            try:
+                answer = await taken.endpoint.send(sent)
+            except BrokenError as error:
+                why = str(error)
+            else:
+                taken.pace.heed(answer.headers)
+                if answer.status == 200:
+                    try:
+                        found = answer.json()
+                        completions.read(found, None, key)
+                    except ValueError as error:
+                        why = f"half an answer, or none: {error}"
+                    else:
+                        self._count(found, spent)
+                        return taken, sent, found
+                else:
+                    why = answer.words
+                    if again is None and _unfit(answer) and len(taken.ways) > 1 and "response_format" in sent:
+                        if completions.body(said, taken.ways[0]) == sent:  # nobody has found out meanwhile
+                            taken.ways.pop(0)
+                        continue
+                    if not _may_pass(answer.status):
+                        self._give_up(taken, answer)
+                        raise _LostError(f"{taken.endpoint.url} says {why}")
+                    wait = retry_after(answer.headers)
+                    if wait is not None or answer.status == 429:
+                        taken.pace.close_for(self._wait(key, attempt) if wait is None else wait)
+            self._fail(taken, why)
+            if attempt >= self.model.retries:
+                self._lose(taken, why)
+                raise _LostError(f"{taken.endpoint.url}: failed {attempt + 1} times, at last: {why}")
+            await asyncio.sleep(self._wait(key, attempt) if wait is None else wait)
+        raise RuntimeError("unreachable")
+
+    def _count(self, answer: Any, spent: Spent) -> None:
+        usage = answer.get("usage") or {}
+        tokens = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
+        for each in (spent, self.purse.spent):
+            each.add(tokens[0], tokens[1], self.model)
+        self._succeeded, self._failed, self._lost = True, 0, 0
+
+    def _wait(self, key: str, attempt: int) -> float:
+        spread = 0.5 + seeds.share(0, "wait", key, str(attempt))
+        return float(min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * spread)
+
+    def _fail(self, line: _Line, why: str) -> None:
+        self._failed += 1
+        if not self._succeeded and self._failed >= HOPELESS:
+            raise BuildError(
+                f"{self.name}: {line.endpoint.url}: {self._failed} requests failed and none succeeded, the last one: "
+                f"{why}; every reply is kept: mend it and run the same command again"
+            )
+
+    def _lose(self, line: _Line, why: str) -> None:
+        self._lost += 1
+        if self._lost >= HOPELESS:
+            raise BuildError(
+                f"{self.name}: {line.endpoint.url}: {self._lost} requests one after another failed for good, the last "
+                f"one: {why}; every reply is kept: run the same command again"
+            )
+
+    def _give_up(self, line: _Line, answer: Answer) -> None:
+        """Count a request that cannot succeed; where none can, stop at once."""
+        if answer.status in (401, 403, 404):
+            raise BuildError(
+                f"{self.name}: {line.endpoint.url} says {answer.words}; see `base_url`, `model` and the key in "
+                f"{self.model.key_file or self.model.key_env}"
+            )
+        self._fail(line, answer.words)
+        self._lose(line, answer.words)
+
+
+def key_of(said: Mapping[str, Any]) -> str:
+    """The name of a request in the cache."""
+    return hashlib.sha256(canonical_json(said)).hexdigest()
+
+
+def _may_pass(status: int) -> bool:
+    return status in (408, 409, 429) or status >= 500
+
+
+def _unfit(answer: Answer) -> bool:
+    """Whether an endpoint does not know the way in which JSON was asked for."""
+    words = answer.words.lower()
+    return answer.status in (400, 404, 415, 422, 501) and any(
+        word in words for word in ("response_format", "json_schema", "json_object", "guided", "grammar")
+    )
