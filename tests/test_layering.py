@@ -40,6 +40,7 @@ DATAFORGE = [
     "charsets",
     "content",
     "compression",
+    "assembly",
     "arrow_rows",
     "json_lines",
     "json_stream",
@@ -117,6 +118,7 @@ DATAFORGE = [
 SOURCES_MAY_IMPORT = {
     *("config", "records", "text", "columns", "fields", "sandbox"),
     *("message_objects", "opinions", "dialogue", "html_remnants"),
+    *("assembly", "content", "compression", "errors"),
 }
 FORMATS_MAY_IMPORT = {"config", "charsets", "content", "arrow_rows", "json_lines", "json_stream", "delimited"}
 STEPS_MAY_IMPORT = {
