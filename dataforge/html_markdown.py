@@ -25,6 +25,7 @@ _TOO_DEEP = "depth_limit_exceeded"
 _KEY = r"(?:(?!</?kbd\b).)*"
 _KEY_WITH_IMAGE = re.compile(rf"<kbd>({_KEY}<img\b{_KEY})</kbd>", re.DOTALL)
 _SPOILER = re.compile(r"""(<blockquote\b[^>]*\bclass=["'][^"'>]*\bspoiler\b[^>]*>\s*(?:<p>\s*)?)""")
+_QUOTE = re.compile(r"(</(?:p|blockquote|pre|div|table|h[1-6])>)\s*(?=<blockquote\b)")
 _HIDDEN = "\ufdd0"
 """Marks where a spoiler begins; no character, so no text has it."""
 
@@ -36,6 +37,8 @@ def markdown(html: str) -> str:
     """
     if "<kbd" in html:  # code cannot hold an image
         html = _KEY_WITH_IMAGE.sub(r"\1", html)
+    if "<blockquote" in html:  # with no blank line before it, it would go on a quotation that ends there
+        html = _QUOTE.sub(r"\1<br>", html)
     spoilers = "spoiler" in html
     made = convert(_SPOILER.sub(rf"\1{_HIDDEN}", html) if spoilers else html, _OPTIONS)
     if any(str(warning.kind) == _TOO_DEEP for warning in made.warnings):

@@ -1,0 +1,121 @@
+"""Stack Exchange's dumps: the answers to a question with their votes, from `Posts.xml` and, for names, `Users.xml`.
+
+    <row Id="1" PostTypeId="1" CreationDate="2014-01-21T20:26:05.383" Score="18" Body="&lt;p&gt;What are hops?&lt;/p&gt;"
+         OwnerUserId="7" Title="What is a citra hop?" Tags="&lt;hops&gt;" />
+    <row Id="4" PostTypeId="2" ParentId="1" CreationDate="2014-01-21T20:31:26.960" Score="22" Body="&lt;p&gt;A breed.&lt;/p&gt;" />
+
+A question with at least two answers is a record: title and body as Markdown, and the answers by the time they were
+written, each with its score, its author, the link to it and the licence it is under. `CC BY-SA` asks that these be
+named, so the site must be known: `site: beer.stackexchange.com`, or a folder of that name for each site. The step
+`mine_votes` makes preference pairs of it.
+
+The defaults are those of SHP-2 for Stack Exchange: the question has a score of 5 and was not edited after an answer,
+the answer's score is not 0, and neither is by a deleted user, nor the answer by who asked. Dumps come packed as `.7z`:
+unpack them first.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from dataforge import config, stack_posts
+from dataforge.assembly import Assembly, Files, Rows
+from dataforge.columns import RowError, errors_reject
+from dataforge.html_markdown import markdown
+from dataforge.records import Message, Ranking, Reply, Row
+
+
+class Settings(config.Settings):
+    """Which questions and answers count; `null` takes a limit away."""
+
+    site: str | None = Field(None, pattern=r"^[a-z0-9-]+(\.[a-z0-9-]+)+$")
+    """The host of the site, as `cooking.stackexchange.com`; None where each file lies in a folder of that name."""
+    min_post_score: int | None = 5
+    """Of a question."""
+    min_score: int | None = None
+    """Of an answer; those voted down are worth knowing too."""
+    zero_scores: bool = False
+    """Whether answers with a score of 0 count, which nobody may have looked at."""
+    deleted_users: bool = False
+    """Whether questions and answers of users count who are gone."""
+    own_answers: bool = False
+    """Whether answers by who asked count."""
+    closed: bool = True
+    """Whether questions count that were closed."""
+    community_wiki: bool = True
+    """Whether questions and answers count that many write together."""
+    edited_after_answer: bool = False
+    """Whether an answer counts that is older than the last edit of its question: it may answer another text."""
+    edited_answers: bool = True
+    """Whether answers count that were edited, as a quarter to a half of them are."""
+    after: date | None = None
+    """The first day, in UTC, whose questions count."""
+    before: date | None = None
+    """The first day, in UTC, whose questions do not count any more."""
+    max_answers: int = Field(50, ge=2)
+    """Of a question: those with the highest scores, and of equals the oldest."""
+    min_answers: int = Field(2, ge=1)
+    """That a question must have left."""
+
+
+def assemble(files: Files, settings: Settings, scratch: Path, tally: Assembly) -> Rows:
+    """The questions with their answers, by site and number, and behind them what could not be read.
+
+    Raises `InputError` where there are no posts, or it is not known of which site.
+    """
+    sites = stack_posts.sites(files, settings.site, tally)
+    rules = stack_posts.Rules(
+        **settings.model_dump(exclude={"site", "after", "before"}),
+        after=_seconds(settings.after),
+        before=_seconds(settings.before),
+    )
+    yield from stack_posts.threads(sites, rules, scratch, tally)
+
+
+@errors_reject
+def convert(row: Row, settings: Settings) -> Ranking:
+    """One question as a ranking of its answers."""
+    columns = row.columns
+    site, post = columns["site"], columns["id"]
+    facts: dict[str, Any] = {"post": str(post), "community": site, "score": columns["score"]}
+    facts |= _facts(site, columns, "q")
+    if columns["tags"]:
+        facts["tags"] = columns["tags"]
+    asked = "\n\n".join(part for part in (columns["title"].strip(), _text(columns, "the question")) if part)
+    replies = []
+    for answer in columns["answers"]:
+        said = Message("assistant", _text(answer, f"answer {answer['id']}"))
+        known = {"id": str(answer["id"]), "accepted": answer["id"] == columns["accepted"]}
+        replies.append(Reply(said, score=float(answer["score"]), facts=known | _facts(site, answer, "a")))
+    family = f"post {site}/{post}"
+    return Ranking(row.id, row.origin, (Message("user", asked),), tuple(replies), family=family, facts=facts)
+
+
+def _facts(site: str, post: dict[str, Any], kind: str) -> dict[str, Any]:
+    """When and by whom, in the words that the licence asks for; `kind` is `q` or `a`, as links have it."""
+    found: dict[str, Any] = {"created": post["created"]}
+    if post["edited"] is not None:
+        found["edited"] = post["edited"]
+    owner, url = post["owner"], f"https://{site}/{kind}/{post['id']}"
+    name = post["name"] or ("a deleted user" if owner is None else f"user {owner}")
+    found |= {"author": name if owner is None else str(owner), "url": url, "licence": post["licence"]}
+    found["attribution"] = {"author": name, "url": url, "licence": post["licence"]}
+    if owner is not None:
+        found["attribution"]["profile"] = f"https://{site}/users/{owner}"
+    return found
+
+
+def _text(post: dict[str, Any], what: str) -> str:
+    try:
+        return markdown(post["body"])
+    except ValueError as error:
+        raise RowError("deep_html", f"{what} is HTML that cannot be read: {error}") from None
+
+
+def _seconds(day: date | None) -> int | None:
+    return None if day is None else int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+
+
