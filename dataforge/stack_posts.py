@@ -121,15 +121,16 @@ def threads(sites: list[Site], rules: Rules, scratch: Path, tally: Assembly) -> 
     table, names = scratch / "posts.parquet", scratch / "users.parquet"
     with pq.ParquetWriter(table, _POSTS, compression="zstd") as writer:
         for rows in _batches(_posts(sites, faults, tally)):
-            writer.write_table(pa.Table.from_pylist(rows, _POSTS))
+            writer.write_table(_table(rows, _POSTS))
     with pq.ParquetWriter(names, _USERS, compression="zstd") as writer:
         for rows in _batches(_users(sites, faults, tally)):
-            writer.write_table(pa.Table.from_pylist(rows, _USERS))
+            writer.write_table(_table(rows, _USERS))
     number = 0
     with database(scratch) as opened:
-        opened.execute("SET VARIABLE unused = 0")
         asked(opened, lambda to: _decide(to, table, rules))
-        for reason, count in opened.execute("SELECT reason, count(*) FROM decided GROUP BY reason ORDER BY reason").fetchall():
+        for reason, count in opened.execute(
+            "SELECT reason, count(*) FROM decided GROUP BY reason ORDER BY reason"
+        ).fetchall():
             if reason is not None:
                 tally.count(read=count, rejected={reason: count})
         reader = asked(opened, lambda to: _joined(to, table, names))
@@ -222,6 +223,10 @@ def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     yield batch
 
 
+def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    return pa.Table.from_pydict({name: [row[name] for row in rows] for name in schema.names}, schema)
+
+
 def _decide(opened: "duckdb.DuckDBPyConnection", table: Path, rules: Rules) -> None:
     """Make the table `decided`: of each post the reason why it does not count, or none, its thread and its place."""
     opened.execute(_LISTED, {"table": str(table)})
@@ -284,13 +289,15 @@ _DECIDED = """CREATE TABLE decided AS
 _JOINED = """
     SELECT d.site, d.thread, p.id, p.accepted, p.created, p.edited, p.score, p.owner,
         coalesce(u.display, p.name) AS name, p.licence, p.title, p.tags, p.body
-    FROM decided d JOIN read_parquet($table) p USING (n) LEFT JOIN read_parquet($names) u USING (site, owner)
+    FROM decided d JOIN read_parquet($table) p USING (n) LEFT JOIN (
+        SELECT site, owner, max(display) AS display FROM read_parquet($names) GROUP BY site, owner
+    ) u ON d.site = u.site AND p.owner = u.owner
     WHERE d.reason IS NULL
     ORDER BY d.site, d.thread, d.answer, p.created, p.id"""
 
 
 def _joined(opened: "duckdb.DuckDBPyConnection", table: Path, names: Path) -> pa.RecordBatchReader:
-    return opened.execute(_JOINED, {"table": str(table), "names": str(names)}).to_arrow_reader(2048)
+    return opened.sql(_JOINED, params={"table": str(table), "names": str(names)}).to_arrow_reader(2048)
 
 
 def _row(host: str, question: dict[str, Any], answers: list[dict[str, Any]]) -> dict[str, Any]:

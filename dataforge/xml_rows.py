@@ -1,8 +1,8 @@
 """Dumps whose rows are elements with attributes, one a line: read in constant memory, and on behind a broken row.
 
-    <posts>
-      <row Id="1" PostTypeId="1" Title="Why?" />
-    </posts>
+<posts>
+  <row Id="1" PostTypeId="1" Title="Why?" />
+</posts>
 """
 
 import io

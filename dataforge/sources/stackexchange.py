@@ -19,7 +19,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import BaseModel, Field, ValidationError
 
 from dataforge import config, stack_posts
 from dataforge.assembly import Assembly, Files, Rows
@@ -75,47 +75,67 @@ def assemble(files: Files, settings: Settings, scratch: Path, tally: Assembly) -
     yield from stack_posts.threads(sites, rules, scratch, tally)
 
 
+class _Post(BaseModel):
+    """An answer as `assemble` gives it."""
+
+    id: int
+    score: int
+    created: int
+    edited: int | None
+    owner: int | None
+    name: str | None
+    licence: str
+    body: str
+
+    def text(self, what: str) -> str:
+        """Its body as Markdown; `what` begins the sentence of a `RowError`."""
+        try:
+            return markdown(self.body)
+        except ValueError as error:
+            raise RowError("deep_html", f"{what} is HTML that cannot be read: {error}") from None
+
+    def facts(self, site: str, kind: str) -> dict[str, Any]:
+        """When and by whom it is, in the words that the licence asks for; `kind` is `q` or `a`, as links have it."""
+        url = f"https://{site}/{kind}/{self.id}"
+        known = self.name or (None if self.owner is None else f"user {self.owner}")
+        credit = {"author": known or "a deleted user", "url": url, "licence": self.licence}
+        if self.owner is not None:
+            credit["profile"] = f"https://{site}/users/{self.owner}"
+        found = {"created": self.created, "url": url, "licence": self.licence, "attribution": credit}
+        if known is not None:
+            found["author"] = known if self.owner is None else str(self.owner)  # several users may have one name
+        return found if self.edited is None else found | {"edited": self.edited}
+
+
+class _Question(_Post):
+    site: str
+    title: str
+    accepted: int | None
+    tags: list[str]
+    answers: list[_Post] = Field(min_length=1)
+
+
 @errors_reject
 def convert(row: Row, settings: Settings) -> Ranking:
     """One question as a ranking of its answers."""
-    columns = row.columns
-    site, post = columns["site"], columns["id"]
-    facts: dict[str, Any] = {"post": str(post), "community": site, "score": columns["score"]}
-    facts |= _facts(site, columns, "q")
-    if columns["tags"]:
-        facts["tags"] = columns["tags"]
-    asked = "\n\n".join(part for part in (columns["title"].strip(), _text(columns, "the question")) if part)
-    replies = []
-    for answer in columns["answers"]:
-        said = Message("assistant", _text(answer, f"answer {answer['id']}"))
-        known = {"id": str(answer["id"]), "accepted": answer["id"] == columns["accepted"]}
-        replies.append(Reply(said, score=float(answer["score"]), facts=known | _facts(site, answer, "a")))
-    family = f"post {site}/{post}"
-    return Ranking(row.id, row.origin, (Message("user", asked),), tuple(replies), family=family, facts=facts)
-
-
-def _facts(site: str, post: dict[str, Any], kind: str) -> dict[str, Any]:
-    """When and by whom, in the words that the licence asks for; `kind` is `q` or `a`, as links have it."""
-    found: dict[str, Any] = {"created": post["created"]}
-    if post["edited"] is not None:
-        found["edited"] = post["edited"]
-    owner, url = post["owner"], f"https://{site}/{kind}/{post['id']}"
-    name = post["name"] or ("a deleted user" if owner is None else f"user {owner}")
-    found |= {"author": name if owner is None else str(owner), "url": url, "licence": post["licence"]}
-    found["attribution"] = {"author": name, "url": url, "licence": post["licence"]}
-    if owner is not None:
-        found["attribution"]["profile"] = f"https://{site}/users/{owner}"
-    return found
-
-
-def _text(post: dict[str, Any], what: str) -> str:
     try:
-        return markdown(post["body"])
-    except ValueError as error:
-        raise RowError("deep_html", f"{what} is HTML that cannot be read: {error}") from None
+        asked = _Question.model_validate(row.columns)
+    except ValidationError as error:
+        where = config.dotted(error.errors()[0]["loc"])
+        raise RowError("bad_thread", f"{where!r} is not what it is in a thread that is made of Posts.xml") from None
+    facts = {"post": str(asked.id), "community": asked.site, "score": asked.score, **asked.facts(asked.site, "q")}
+    if asked.tags:
+        facts["tags"] = asked.tags
+    parts = (asked.title.strip(), asked.text("the question"))
+    prompt = Message("user", "\n\n".join(part for part in parts if part))
+    replies = []
+    for answer in asked.answers:
+        said = Message("assistant", answer.text(f"answer {answer.id}"))
+        known = {"id": str(answer.id), "accepted": answer.id == asked.accepted, **answer.facts(asked.site, "a")}
+        replies.append(Reply(said, score=float(answer.score), facts=known))
+    family = f"post {asked.site}/{asked.id}"
+    return Ranking(row.id, row.origin, (prompt,), tuple(replies), family=family, facts=facts)
 
 
 def _seconds(day: date | None) -> int | None:
     return None if day is None else int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
-
-
