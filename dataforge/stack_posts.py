@@ -2,9 +2,9 @@
 
 What is left out is counted by reason: `post_type_N` for what is neither question nor answer, `listed_twice` for all but
 the last of equal numbers, `orphan` for an answer whose question is missing, `question_left_out` for one whose question
-does not count, and what the settings ask: `empty_body`, `deleted_user`, `low_post_score`, `low_score`, `zero_score`,
-`closed`, `community_wiki`, `too_early`, `too_late`, `own_answer`, `question_edited_since`, `edited`, `over_max_answers`,
-`too_few_answers`.
+does not count, and what the rules ask: `empty_body`, `deleted_user`, `low_post_score`, `low_score`, `zero_score`,
+`closed`, `community_wiki`, `too_early`, `too_late`, `own_answer`, `question_edited_since`, `edited`,
+`over_max_answers` and `too_few_answers`.
 """
 
 import re

@@ -5,6 +5,7 @@
 </posts>
 """
 
+import contextlib
 import io
 from collections.abc import Iterator
 from xml.parsers import expat
@@ -27,10 +28,8 @@ def root(file: io.BufferedReader) -> str | None:
     names: list[str] = []
     parser = expat.ParserCreate()
     parser.StartElementHandler = lambda name, attributes: names.append(name)
-    try:
+    with contextlib.suppress(expat.ExpatError):
         parser.Parse(file.read(_PIECE), False)
-    except expat.ExpatError:
-        pass
     return names[0] if names else None
 
 
@@ -87,13 +86,15 @@ class _Rows:
 
     def __init__(self) -> None:
         self.found: list[Found] = []
-        self._outer = "rows"
-        self._start(1)
+        self._outer = ""
+        self._above = self._before = self._given = 0
+        self._parser = self._started()
 
     def anew(self, line: int) -> None:
         """Read on in a line as if nothing had come before but the beginning of the file."""
-        self._start(line)
-        self.parse(f"<{self._outer}>".encode(), False)
+        self._above, self._before, self._given = line - 1, 0, 0
+        self._parser = self._started()
+        self.parse(f"<{self._outer or ROW + 's'}>".encode(), False)
 
     def parse(self, piece: bytes, ended: bool) -> None:
         """Read more."""
@@ -102,20 +103,20 @@ class _Rows:
 
     def offset(self) -> int:
         """Where in the piece that was read last it broke."""
-        return self._parser.ErrorByteIndex - self._before
+        return int(self._parser.ErrorByteIndex) - self._before
 
     def taken(self) -> list[Found]:
         """What was found since it was last asked."""
         found, self.found = self.found, []
         return found
 
-    def _start(self, line: int) -> None:
-        self._above, self._before, self._given = line - 1, 0, 0
-        self._parser = expat.ParserCreate()
-        self._parser.StartElementHandler = self._element
+    def _started(self) -> expat.XMLParserType:
+        made = expat.ParserCreate()
+        made.StartElementHandler = self._element
+        return made
 
     def _element(self, name: str, attributes: dict[str, str]) -> None:
         if name == ROW:
             self.found.append((self._above + self._parser.CurrentLineNumber, attributes))
-        else:
+        elif not self._outer:
             self._outer = name

@@ -1,8 +1,9 @@
 """Stack Exchange's dumps: the answers to a question with their votes, from `Posts.xml` and, for names, `Users.xml`.
 
-    <row Id="1" PostTypeId="1" CreationDate="2014-01-21T20:26:05.383" Score="18" Body="&lt;p&gt;What are hops?&lt;/p&gt;"
-         OwnerUserId="7" Title="What is a citra hop?" Tags="&lt;hops&gt;" />
-    <row Id="4" PostTypeId="2" ParentId="1" CreationDate="2014-01-21T20:31:26.960" Score="22" Body="&lt;p&gt;A breed.&lt;/p&gt;" />
+    <row Id="1" PostTypeId="1" CreationDate="2014-01-21T20:26:05.383" Score="18" Title="What is a citra hop?"
+         Body="&lt;p&gt;How does it differ from &lt;em&gt;other&lt;/em&gt; hops?&lt;/p&gt;" OwnerUserId="7" />
+    <row Id="4" PostTypeId="2" ParentId="1" CreationDate="2014-01-21T20:31:26.960" Score="22"
+         Body="&lt;p&gt;By its smell.&lt;/p&gt;" OwnerUserId="12" />
 
 A question with at least two answers is a record: title and body as Markdown, and the answers by the time they were
 written, each with its score, its author, the link to it and the licence it is under. `CC BY-SA` asks that these be
@@ -14,7 +15,6 @@ the answer's score is not 0, and neither is by a deleted user, nor the answer by
 unpack them first.
 """
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
