@@ -45,7 +45,8 @@ DATAFORGE = [
     "assembly",
     "html_markdown",
     "xml_rows",
-    "stack_posts",
+    "stack_dump",
+    "stack_threads",
     "arrow_rows",
     "json_lines",
     "json_stream",
@@ -126,7 +127,7 @@ DATAFORGE = [
 SOURCES_MAY_IMPORT = {
     *("config", "records", "text", "columns", "fields", "sandbox"),
     *("message_objects", "opinions", "dialogue", "html_remnants"),
-    *("assembly", "content", "compression", "errors", "html_markdown", "stack_posts"),
+    *("assembly", "content", "compression", "errors", "html_markdown", "stack_dump", "stack_threads"),
 }
 FORMATS_MAY_IMPORT = {"config", "charsets", "content", "arrow_rows", "json_lines", "json_stream", "delimited"}
 STEPS_MAY_IMPORT = {

@@ -1,9 +1,12 @@
-"""Stack Exchange's dumps: the answers to a question with their votes, from `Posts.xml` and, for names, `Users.xml`.
+"""Stack Exchange's dumps: the answers to a question with their votes.
 
     <row Id="1" PostTypeId="1" CreationDate="2014-01-21T20:26:05.383" Score="18" Title="What is a citra hop?"
          Body="&lt;p&gt;How does it differ from &lt;em&gt;other&lt;/em&gt; hops?&lt;/p&gt;" OwnerUserId="7" />
     <row Id="4" PostTypeId="2" ParentId="1" CreationDate="2014-01-21T20:31:26.960" Score="22"
          Body="&lt;p&gt;By its smell.&lt;/p&gt;" OwnerUserId="12" />
+
+These are rows of `Posts.xml`. `Users.xml` beside it gives the authors' names, and `PostHistory.xml` tells edits of a
+text from those of tags; other files are not needed.
 
 A question with at least two answers is a record: title and body as Markdown, and the answers by the time they were
 written, each with its score, its author, the link to it and the licence it is under. `CC BY-SA` asks that these be
@@ -21,7 +24,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from dataforge import config, stack_posts
+from dataforge import config, stack_dump, stack_threads
 from dataforge.assembly import Assembly, Files, Rows
 from dataforge.columns import RowError, errors_reject
 from dataforge.html_markdown import markdown
@@ -66,13 +69,13 @@ def assemble(files: Files, settings: Settings, scratch: Path, tally: Assembly) -
 
     Raises `InputError` where there are no posts, or it is not known of which site.
     """
-    sites = stack_posts.sites(files, settings.site, tally)
-    rules = stack_posts.Rules(
+    sites = stack_dump.sites(files, settings.site, tally)
+    rules = stack_threads.Rules(
         **settings.model_dump(exclude={"site", "after", "before"}),
         after=_seconds(settings.after),
         before=_seconds(settings.before),
     )
-    yield from stack_posts.threads(sites, rules, scratch, tally)
+    yield from stack_threads.threads(sites, rules, scratch, tally)
 
 
 class _Post(BaseModel):
