@@ -163,6 +163,14 @@ def test_an_answer_that_does_not_count_is_counted(
     assert tally.counts() == {"read": 4, "passed": 1, "joined": 2, "rejected": {reason: 1}}
 
 
+def test_answers_stand_in_the_order_of_time_and_a_picture_is_an_answer(tmp_path: Path) -> None:
+    picture = '<p><img src="a.png"></p>'
+    posts = [question(1), answer(5, 1), answer(2, 1, CreationDate="2020-01-02T00:00:00", Body=picture), answer(3, 1)]
+    (row,), _ = assembled(tmp_path, {"Posts.xml": written("posts", posts)}, **ALL)
+    assert [reply.facts["id"] for reply in ranking(row).replies] == ["3", "5", "2"]
+    assert ranking(row).replies[2].message.content == "![](a.png)"
+
+
 def test_a_history_tells_edits_of_text_from_those_of_tags(tmp_path: Path) -> None:
     posts = [question(1, LastEditDate="2020-03-01T00:00:00.000"), answer(2, 1), answer(3, 1)]
     edits = [{"PostHistoryTypeId": kind, "PostId": 1, "CreationDate": "2020-02-01T00:00:00.000"} for kind in (1, 6, 24)]
@@ -186,6 +194,7 @@ def test_sites_are_told_apart_by_their_folders(tmp_path: Path) -> None:
     }
     rows, tally = assembled(tmp_path, files, **{**ALL, "site": None})
     assert [(row["site"], row["name"]) for row in rows] == [("coffee.example.org", "of coffee"), (SITE, None)]
+    assert [[each["id"] for each in row["answers"]] for row in rows] == [[2, 3], [2, 3]]
     assert [note.split(":")[0] for note in tally.notes] == ["dumps/coffee.example.org/Badges.xml", SITE]
 
 
@@ -251,19 +260,19 @@ def test_a_file_of_rubbish_is_an_error() -> None:
 
 
 SCORES = st.integers(-2, 3)
-OWNERS = st.sampled_from([None, 1, 2, 3, -1])
+OWNERS = st.sampled_from([None, -1, 1, 2, 3, 4, 5, 6, 7])
 TIMES = st.integers(0, 5).map(lambda second: f"2020-01-01T00:00:0{second}.000")
 
 
 @st.composite
 def dumps(draw: st.DrawFn) -> list[dict[str, Any]]:
     posts = []
-    for number in range(1, draw(st.integers(1, 16))):
+    for number in range(1, draw(st.integers(4, 16))):
         made = post(number, Score=draw(SCORES), OwnerUserId=draw(OWNERS), CreationDate=draw(TIMES))
         if draw(st.booleans()):
             made["LastEditDate"] = draw(TIMES)
-        if draw(st.integers(0, 2)):
-            made |= {"PostTypeId": 2, "ParentId": draw(st.integers(1, 4))}
+        if number > 2 and draw(st.integers(0, 5)):
+            made |= {"PostTypeId": 2, "ParentId": draw(st.integers(1, 3))}
         else:
             made |= {"PostTypeId": 1, "Title": "T"}
         posts.append(made)
@@ -304,7 +313,7 @@ def expected(posts: bytes, said: dict[str, Any]) -> list[tuple[int, list[int]]]:
     posts=dumps(),
     said=st.fixed_dictionaries(
         {
-            "min_post_score": SCORES,
+            "min_post_score": st.integers(-2, 1),
             "max_answers": st.integers(2, 4),
             **{key: st.booleans() for key in ("zero_scores", "deleted_users", "own_answers", "edited_after_answer")},
         }
