@@ -41,6 +41,9 @@ DATAFORGE = [
     "content",
     "compression",
     "assembly",
+    "dump_lines",
+    "reddit_rules",
+    "reddit_threads",
     "arrow_rows",
     "json_lines",
     "json_stream",
@@ -118,7 +121,7 @@ DATAFORGE = [
 SOURCES_MAY_IMPORT = {
     *("config", "records", "text", "columns", "fields", "sandbox"),
     *("message_objects", "opinions", "dialogue", "html_remnants"),
-    *("assembly", "content", "compression", "errors"),
+    *("assembly", "content", "compression", "errors", "reddit_rules", "reddit_threads"),
 }
 FORMATS_MAY_IMPORT = {"config", "charsets", "content", "arrow_rows", "json_lines", "json_stream", "delimited"}
 STEPS_MAY_IMPORT = {
