@@ -35,6 +35,7 @@ DATAFORGE = [
     "refusals",
     "personal",
     "overlap",
+    "votes",
     "context",
     "record_keys",
     "charsets",
@@ -126,7 +127,7 @@ SOURCES_MAY_IMPORT = {
 FORMATS_MAY_IMPORT = {"config", "charsets", "content", "arrow_rows", "json_lines", "json_stream", "delimited"}
 STEPS_MAY_IMPORT = {
     *("errors", "config", "records", "seeds", "text", "opinions", "minhash", "context", "record_keys"),
-    *("task_templates", "promptsource_file", "expressions", "languages", "refusals", "personal", "overlap"),
+    *("task_templates", "promptsource_file", "expressions", "languages", "refusals", "personal", "overlap", "votes"),
 }
 EXPORTS_MAY_IMPORT = {"records", "shapes"}
 TRAINKIT_MAY_IMPORT = {"errors", "config", "seeds", "shards"}

@@ -33,3 +33,8 @@ def test_the_draw_is_the_same_in_another_process_with_another_hash_seed() -> Non
 def test_shares_are_even() -> None:
     drawn = [seeds.share(1, str(number)) for number in range(4000)]
     assert all(abs(sum(low <= x < low + 0.25 for x in drawn) / 4000 - 0.25) < 0.03 for low in (0, 0.25, 0.5, 0.75))
+
+
+@given(st.integers(-(2**63), 2**63), st.lists(st.text(), max_size=3), st.text(), st.text())
+def test_a_drawer_draws_what_its_names_draw(seed: int, names: list[str], one: str, other: str) -> None:
+    assert seeds.drawer(seed, *names)(one, other) == seeds.draw(seed, *names, one, other)
