@@ -4,7 +4,7 @@ What a tool takes and what it was called with differ from record to record: as c
 other row, so they are JSON text, with keys in the order they came in, since a template writes them so.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,13 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from dataforge.records import Chat, Message, Origin, ToolCall
+from dataforge.records import Chat, Message, Origin, ToolCall, Trainable
 
 _KEYS = ("role", "content", "reasoning_content", "tool_calls", "tool_call_id", "name")
 _MESSAGE = pa.struct([(key, pa.string()) for key in _KEYS])
-_COMMON = [
-    pa.field("id", pa.string(), nullable=False),
-    pa.field("messages", pa.list_(_MESSAGE), nullable=False),
-    pa.field("inputs", pa.list_(pa.string())),
-    pa.field("tools", pa.string()),
-    pa.field("chat_template_kwargs", pa.string()),
+MESSAGES = pa.list_(_MESSAGE)
+INPUTS = pa.list_(pa.string())
+BESIDE = [
     pa.field("copies", pa.int32(), nullable=False),
     pa.field("source", pa.string(), nullable=False),
     pa.field("file", pa.string(), nullable=False),
@@ -31,6 +28,15 @@ _COMMON = [
     pa.field("family", pa.string(), nullable=False),
     pa.field("facts", pa.string()),
 ]
+"""What records of every kind have beside what is said in them."""
+_COMMON = [
+    pa.field("id", pa.string(), nullable=False),
+    pa.field("messages", MESSAGES, nullable=False),
+    pa.field("inputs", INPUTS),
+    pa.field("tools", pa.string()),
+    pa.field("chat_template_kwargs", pa.string()),
+    *BESIDE,
+]
 CHATS = pa.schema([*_COMMON, pa.field("weights", pa.list_(pa.int8()), nullable=False)])
 """Conversations on their way: `weights` are the messages' own."""
 RECORDS = pa.schema([*_COMMON[:2], pa.field("trained", pa.list_(pa.bool_()), nullable=False), *_COMMON[2:]])
@@ -39,8 +45,25 @@ RECORDS = pa.schema([*_COMMON[:2], pa.field("trained", pa.list_(pa.bool_()), nul
 
 def to_table(chats: Sequence[Chat]) -> pa.Table:
     """Conversations as a table of `CHATS`, in order."""
-    said = [message for chat in chats for message in chat.messages]
     offsets = _offsets([len(chat.messages) for chat in chats])
+    weights = pa.array([message.weight for chat in chats for message in chat.messages], pa.int8())
+    return pa.table(
+        {
+            "id": pa.array([chat.id for chat in chats], pa.string()),
+            "messages": messages_of([chat.messages for chat in chats]),
+            "inputs": inputs_of([chat.messages for chat in chats]),
+            "tools": json_of([chat.tools for chat in chats]),
+            "chat_template_kwargs": json_of([chat.template_kwargs for chat in chats]),
+            **beside(chats),
+            "weights": pa.ListArray.from_arrays(offsets, weights, type=CHATS.field("weights").type),
+        },
+        schema=CHATS,
+    )
+
+
+def messages_of(conversations: Sequence[Sequence[Message]]) -> pa.Array:
+    """Messages of several conversations as a column of `MESSAGES`."""
+    said = [message for messages in conversations for message in messages]
     columns: dict[str, list[Any]] = {
         "role": [message.role for message in said],
         "content": [None if message.content is None else message.text for message in said],
@@ -49,32 +72,43 @@ def to_table(chats: Sequence[Chat]) -> pa.Table:
         "tool_call_id": [message.tool_call_id for message in said],
         "name": [message.name for message in said],
     }
-    messages = pa.StructArray.from_arrays([pa.array(columns[key], pa.string()) for key in _KEYS], fields=list(_MESSAGE))
-    inputs = [
-        None
-        if all(message.input is None for message in chat.messages)
-        else [message.input for message in chat.messages]
-        for chat in chats
+    flat = pa.StructArray.from_arrays([pa.array(columns[key], pa.string()) for key in _KEYS], fields=list(_MESSAGE))
+    return pa.ListArray.from_arrays(_offsets([len(messages) for messages in conversations]), flat, type=MESSAGES)
+
+
+def inputs_of(conversations: Sequence[Sequence[Message]]) -> pa.Array:
+    """What each message's instruction is about, as a column of `INPUTS`; null where no message has any."""
+    found = [
+        None if all(message.input is None for message in messages) else [message.input for message in messages]
+        for messages in conversations
     ]
-    weights = pa.array([message.weight for message in said], pa.int8())
-    return pa.table(
-        {
-            "id": pa.array([chat.id for chat in chats], pa.string()),
-            "messages": pa.ListArray.from_arrays(offsets, messages, type=CHATS.field("messages").type),
-            "inputs": pa.array(inputs, CHATS.field("inputs").type),
-            "tools": pa.array([_json(chat.tools) for chat in chats], pa.string()),
-            "chat_template_kwargs": pa.array([_json(chat.template_kwargs) for chat in chats], pa.string()),
-            "copies": pa.array([chat.copies for chat in chats], pa.int32()),
-            "source": pa.array([chat.origin.source for chat in chats], pa.string()),
-            "file": pa.array([chat.origin.file for chat in chats], pa.string()),
-            "ordinal": pa.array([chat.origin.ordinal for chat in chats], pa.int64()),
-            "line": pa.array([chat.origin.line for chat in chats], pa.int64()),
-            "item": pa.array([chat.origin.item for chat in chats], pa.int32()),
-            "family": pa.array([chat.family for chat in chats], pa.string()),
-            "facts": pa.array([_json(chat.facts) for chat in chats], pa.string()),
-            "weights": pa.ListArray.from_arrays(offsets, weights, type=CHATS.field("weights").type),
-        },
-        schema=CHATS,
+    return pa.array(found, INPUTS)
+
+
+def beside(records: Sequence[Trainable]) -> dict[str, pa.Array]:
+    """The columns `BESIDE` of records."""
+    return {
+        "copies": pa.array([record.copies for record in records], pa.int32()),
+        "source": pa.array([record.origin.source for record in records], pa.string()),
+        "file": pa.array([record.origin.file for record in records], pa.string()),
+        "ordinal": pa.array([record.origin.ordinal for record in records], pa.int64()),
+        "line": pa.array([record.origin.line for record in records], pa.int64()),
+        "item": pa.array([record.origin.item for record in records], pa.int32()),
+        "family": pa.array([record.family for record in records], pa.string()),
+        "facts": json_of([record.facts for record in records]),
+    }
+
+
+def json_of(values: Sequence[Any]) -> pa.Array:
+    """What differs from record to record as JSON; null where there is none."""
+    return pa.array([orjson.dumps(value).decode() if value else None for value in values], pa.string())
+
+
+def messages_from(said: Sequence[Mapping[str, Any]], inputs: Sequence[str | None] | None) -> tuple[Message, ...]:
+    """One conversation of a column of `MESSAGES`, with its line of the column of `INPUTS`."""
+    extras = inputs or [None] * len(said)
+    return tuple(
+        _message(tuple(found[key] for key in _KEYS), extra, None) for found, extra in zip(said, extras, strict=True)
     )
 
 
@@ -143,10 +177,6 @@ def _calls(message: Message) -> str:
             for call in message.tool_calls
         ]
     ).decode()
-
-
-def _json(value: Any) -> str | None:
-    return orjson.dumps(value).decode() if value else None
 
 
 def _offsets(lengths: Sequence[int] | npt.NDArray[np.int32]) -> pa.Array:

@@ -39,14 +39,14 @@ def faults(folder: Path) -> Iterator[str]:
         unread = set[Split]()
         yield from check_tables.names(folder, "shards", "arrow", [entry.file for entry in manifest.shards])
         for entry in manifest.shards:
-            windows = yield from check_tables.shard(opened, folder, entry, manifest.window)
+            windows = yield from check_tables.shard(opened, folder, entry, manifest)
             if windows is None:
                 unread.add(entry.split)
             else:
                 found, counts = np.unique(windows.seq_lengths, return_counts=True)
                 lengths[entry.split].update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
         yield from _sizes(manifest, {split: counts for split, counts in lengths.items() if split not in unread})
-        kept = yield from check_tables.records(opened, folder)
+        kept = yield from check_tables.records(opened, folder, manifest)
         if kept is not None:
             yield from _kept(manifest, kept)
             if not unread:
@@ -63,6 +63,8 @@ def _manifest(manifest: Manifest) -> Iterator[str]:
         yield "manifest.json: the hash of the recipe is not that of the recipe in it"
     if (manifest.seed, manifest.window) != (manifest.recipe.get("seed"), manifest.recipe.get("window")):
         yield "manifest.json: seed and window are not those of the recipe in it"
+    if manifest.kind != manifest.recipe.get("kind", "chat"):
+        yield "manifest.json: the kind is not that of the recipe in it"
 
 
 def _funnel(manifest: Manifest) -> Iterator[str]:

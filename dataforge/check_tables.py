@@ -1,24 +1,27 @@
 """The tables of a build, shards and records, each checked for itself and then one against the other."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dataforge import shard_writer, shards
-from dataforge.chat_table import RECORDS
+from dataforge import kinds, shard_writer, shards
 from dataforge.errors import BuildError
+from dataforge.kinds import Kind
 from dataforge.shard_writer import Windows
-from dataforge.shards import CHAT_SCHEMA, SPLITS, Shard, ShardEntry
+from dataforge.shards import SPLITS, Manifest, ShardEntry
 
 SHOWN = 3
 """How many windows or rows of a shard are named that break the same rule."""
 RECORDS_PER_BATCH = 8192
+_OF = {"chat": "windows", "pairs": "pairs", "prompts": "prompts"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def names(folder: Path, inside: str, suffix: str, listed: Sequence[str]) -> Iter
 
 
 def shard(
-    opened: duckdb.DuckDBPyConnection, folder: Path, entry: ShardEntry, capacity: int
+    opened: duckdb.DuckDBPyConnection, folder: Path, entry: ShardEntry, manifest: Manifest
 ) -> Generator[str, None, Windows | None]:
     """What does not hold of a shard; returns its windows, or None where it cannot be read as such."""
     path = folder / entry.file
@@ -64,24 +67,25 @@ def shard(
         yield f"{entry.file}: the bytes are not those that were built"
         return None
     try:
-        found = Shard(path)
-        for field in CHAT_SCHEMA:
-            found.column(field.name).validate(full=True)
+        columns = shard_writer.columns(path, manifest.kind)
+        for column in columns.values():
+            column.validate(full=True)
     except (BuildError, pa.ArrowException, OSError):
-        yield f"{entry.file}: is not a shard of windows"
+        yield f"{entry.file}: is not a shard of {_OF[manifest.kind]}"
         return None
-    torn = list(_windows(found, capacity))
+    torn = list(_windows(columns, manifest.window) if manifest.kind == "chat" else _lists(columns))
     if torn:
         yield from (f"{entry.file}: {fault}" for fault in torn)
         return None
-    windows = shard_writer.whole(found)
-    counted = len(found), len(windows.seq_lengths), len(windows.input_ids), int(windows.assistant_masks.sum())
+    windows = shard_writer.whole(path, manifest.kind)
+    trained = int(np.count_nonzero(windows.assistant_masks))
+    counted = len(windows.documents), len(windows.seq_lengths), len(windows.input_ids), trained
     if counted != (entry.windows, entry.documents, entry.tokens, entry.trained_tokens):
         yield f"{entry.file}: the manifest's counts are not those of the shard"
     if shard_writer.columns_sha256(windows) != entry.columns_sha256:
         yield f"{entry.file}: the manifest's hash of the columns is not that of the shard"
-    yield from (f"{entry.file}: {fault}" for fault in _rows(windows))
-    rows = pa.table({"row": found.column("record_ids").flatten()})
+    yield from (f"{entry.file}: {fault}" for fault in _rows(windows, kinds.of(manifest.kind)))
+    rows = pa.table({"row": pa.array(windows.record_ids, pa.string())})
     opened.register("rows", rows)
     opened.execute(
         "INSERT INTO in_shards SELECT ?, split_part(row, '#', 1), split_part(row, '#', 2), count(*) "
@@ -92,9 +96,22 @@ def shard(
     return windows
 
 
-def _windows(found: Shard, capacity: int) -> Iterator[str]:
+def _lists(found: Mapping[str, pa.Array]) -> Iterator[str]:
+    """Whether a shard of pairs or prompts holds what it must."""
+    if any(column.null_count for name, column in found.items() if name != "margin"):
+        yield "holds nulls"
+        return
+    for name, column in found.items():
+        if pa.types.is_list(column.type):
+            if column.flatten().null_count:
+                yield "holds nulls"
+            for number in np.flatnonzero(column.value_lengths().to_numpy() == 0)[:SHOWN].tolist():
+                yield f"row {number}: has no {name}"
+
+
+def _windows(found: Mapping[str, pa.Array], capacity: int) -> Iterator[str]:
     """Whether the columns of a shard fit each other, so that rows can be told apart in it."""
-    columns = [found.column(field.name) for field in CHAT_SCHEMA]
+    columns = list(found.values())
     if any(column.null_count or column.flatten().null_count for column in columns):
         yield "holds nulls"
         return
@@ -110,33 +127,27 @@ def _windows(found: Shard, capacity: int) -> Iterator[str]:
         yield f"window {number}: documents, ids and mask do not have one length of at most {capacity}"
 
 
-def _rows(windows: Windows) -> Iterator[str]:
+def _rows(windows: Windows, kind: Kind) -> Iterator[str]:
     """Whether every row may be trained on as it stands."""
-    mask = windows.assistant_masks
-    starts = np.cumsum(windows.seq_lengths, dtype=np.int64) - windows.seq_lengths
-    # No document is empty, so each begins after the one before.
-    trained = np.add.reduceat(mask, starts, dtype=np.int64) if starts.size else starts
-    if mask.size and (mask.min() < 0 or mask.max() > 1):
+    mask, named = windows.assistant_masks, Counter[str]()
+    if mask.size and (mask.min() < 0 or mask.max() > kind.MARKS):
         yield "the mask holds other numbers than 0 and 1"
     if windows.input_ids.size and windows.input_ids.min() < 0:
         yield "holds ids less than 0"
-    for row in np.flatnonzero(trained == 0)[:SHOWN].tolist():
-        yield f"row {windows.record_ids[row]}: has no trained token"
-    for row in np.flatnonzero(mask[starts])[:SHOWN].tolist():
-        yield f"row {windows.record_ids[row]}: is trained from its first token on, before any prompt"
-    fits = pc.match_substring_regex(pa.array(windows.record_ids, pa.string()), r"^[^#]+#[0-9]+$")
-    for row in np.flatnonzero(~fits.to_numpy(zero_copy_only=False))[:SHOWN].tolist():
-        yield f"row {windows.record_ids[row]!r}: is not named `record#turn`"
+    for row, fault in kind.faults(windows):
+        named[fault] += 1
+        if named[fault] <= SHOWN:
+            yield f"row {row}: {fault}"
 
 
-def records(opened: duckdb.DuckDBPyConnection, folder: Path) -> Generator[str, None, Kept | None]:
+def records(opened: duckdb.DuckDBPyConnection, folder: Path, manifest: Manifest) -> Generator[str, None, Kept | None]:
     """What does not hold of the Parquet files; returns what they hold, or None where one cannot be read as such."""
     listed = sorted(f"records/{path.name}" for path in (folder / "records").glob("*.parquet"))
     yield from names(folder, "records", "parquet", listed)
     kept, whole = Kept(0, 0, 0), True
     for name in listed:
         split = name.removeprefix("records/").partition("-")[0]
-        found = yield from _parquet(opened, folder / name, name, split)
+        found = yield from _parquet(opened, folder / name, name, split, manifest.kind)
         if found is None:
             whole = False
         else:
@@ -144,17 +155,21 @@ def records(opened: duckdb.DuckDBPyConnection, folder: Path) -> Generator[str, N
     return kept if whole else None
 
 
-def _parquet(opened: duckdb.DuckDBPyConnection, path: Path, name: str, split: str) -> Generator[str, None, Kept | None]:
+def _parquet(
+    opened: duckdb.DuckDBPyConnection, path: Path, name: str, split: str, kind: str
+) -> Generator[str, None, Kept | None]:
     number, repetitions, turns = 0, 0, 0
-    columns = ["id", "messages.list.element.role", "trained", "inputs", "copies"]
+    columns, known = ["id", "copies"], kinds.of(kind)
+    if kind == "chat":
+        columns += ["messages.list.element.role", "trained", "inputs"]
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:
-            if not file.schema_arrow.equals(RECORDS):
+            if not file.schema_arrow.equals(known.RECORDS):
                 yield f"{name}: the columns are not those of records"
                 return None
             for batch in file.iter_batches(RECORDS_PER_BATCH, columns=columns):
                 batch.validate(full=True)
-                torn = _records_fault(batch)
+                torn = _every_fault(batch) or (_chats_fault(batch) if kind == "chat" else None)
                 if torn:
                     yield f"{name}: {torn}"
                     return None
@@ -163,9 +178,7 @@ def _parquet(opened: duckdb.DuckDBPyConnection, path: Path, name: str, split: st
                     yield f"{name}: repeats records, which only training does"
                 number += batch.num_rows
                 repetitions += int((copies - 1).sum())
-                trained = batch.column("trained")
-                of_record = np.repeat(copies, trained.value_lengths().to_numpy())
-                turns += int(of_record[trained.flatten().to_numpy(zero_copy_only=False)].sum())
+                turns += _turns(batch.column("trained"), copies) if kind == "chat" else known.MARKS * int(copies.sum())
                 opened.register("batch", pa.table({"id": batch.column("id"), "copies": batch.column("copies")}))
                 opened.execute("INSERT INTO in_records SELECT ?, id, copies FROM batch", [split])
                 opened.unregister("batch")
@@ -175,11 +188,24 @@ def _parquet(opened: duckdb.DuckDBPyConnection, path: Path, name: str, split: st
     return Kept(number, repetitions, turns)
 
 
-def _records_fault(batch: pa.RecordBatch) -> str | None:
-    """Whether each record's lists fit each other, and only answers are trained."""
-    messages, trained, inputs = (batch.column(name) for name in ("messages", "trained", "inputs"))
-    if any(batch.column(name).null_count for name in ("id", "messages", "trained", "copies")):
+def _turns(trained: pa.Array, copies: npt.NDArray[np.int64]) -> int:
+    """The trained answers of conversations that are repeated so often."""
+    of_record = np.repeat(copies, trained.value_lengths().to_numpy())
+    return int(of_record[trained.flatten().to_numpy(zero_copy_only=False)].sum())
+
+
+def _every_fault(batch: pa.RecordBatch) -> str | None:
+    """Whether each record has what every one has."""
+    if any(batch.column(name).null_count for name in batch.schema.names if name not in ("inputs",)):
         return "holds records with nulls for what every record has"
+    if batch.num_rows and pc.min(batch.column("copies")).as_py() < 1:
+        return "holds records that are taken less than once"
+    return None
+
+
+def _chats_fault(batch: pa.RecordBatch) -> str | None:
+    """Whether each conversation's lists fit each other, and only answers are trained."""
+    messages, trained, inputs = (batch.column(name) for name in ("messages", "trained", "inputs"))
     roles, flags = messages.flatten().field("role"), trained.flatten()
     if flags.null_count or not messages.value_lengths().equals(trained.value_lengths()):
         return "`trained` does not say of each message whether it is"
@@ -187,8 +213,6 @@ def _records_fault(batch: pa.RecordBatch) -> str | None:
         return "`inputs` does not say of each message what it is about"
     if pc.any(pc.and_(flags, pc.not_equal(roles, "assistant"))).as_py():
         return "messages are trained that are no answers"
-    if batch.num_rows and pc.min(batch.column("copies")).as_py() < 1:
-        return "holds records that are taken less than once"
     return None
 
 

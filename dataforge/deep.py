@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,16 +20,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from dataforge import chat_table, control, gathers, seeds, shard_writer, shards
+from dataforge import control, gathers, kinds, seeds, shard_writer, shards
 from dataforge.bases import BaseTokenizer, load_tokenizer
 from dataforge.chat_format import ChatFormat
 from dataforge.errors import BaseModelError, BuildError
+from dataforge.kinds import Kind
 from dataforge.recipe import Data
-from dataforge.records import ROLES, Chat, Reject
-from dataforge.render import Rendering
+from dataforge.records import ROLES, Preference, Reject, Trainable, turns
 from dataforge.row_compare import DECODER, NORMALIZER, UNKNOWN, Rows, Unlike
-from dataforge.shards import SPLITS, Manifest, Shard, Split
-from dataforge.tokenize import Encoded, encode
+from dataforge.shards import SPLITS, Manifest, Split
 from dataforge.validate import Gate
 
 RECORDS_PER_BATCH = 1024
@@ -77,11 +77,12 @@ def prove(folder: Path, sample: int | None, shown: int) -> Proof:
     chosen = None if sample is None else _drawn(folder, manifest.seed, sample)
     with gathers.connection() as opened:
         rows = Rows(opened)
-        turns = _expect(rows, _records(folder, chosen, rows, proof), format_, data, proof)
-        if chosen is None and turns != Counter(manifest.turns.model_dump(exclude={"refused"})):
+        kind = kinds.of(manifest.kind)
+        counted = _expect(rows, _records(folder, kind, chosen, rows, proof), kind, format_, data, proof)
+        if chosen is None and counted != Counter(manifest.turns.model_dump(exclude={"refused"})):
             proof.fault("manifest.json: the turns are not those that its records give")
         for number, entry in enumerate(manifest.shards):
-            windows = shard_writer.whole(Shard(folder / entry.file))
+            windows = shard_writer.whole(folder / entry.file, manifest.kind)
             proof.rows += _find(rows, entry.split, number, windows, format_.tokenizer, chosen)
         for unlike in rows.unlike():
             proof.fault(_sentence(unlike, manifest))
@@ -154,50 +155,54 @@ def _drawn(folder: Path, seed: int, sample: int) -> frozenset[str]:
     return frozenset(smallest.values())
 
 
-def _records(folder: Path, chosen: Collection[str] | None, rows: Rows, proof: Proof) -> Iterator[tuple[Split, Chat]]:
-    """The records of a build as conversations; those that cannot be read as such are put down."""
+def _records(
+    folder: Path, kind: Kind, chosen: Collection[str] | None, rows: Rows, proof: Proof
+) -> Iterator[tuple[Split, Trainable]]:
+    """The records of a build; those that cannot be read as such are put down."""
     for split, batch in _batches(folder):
         if chosen is not None:
             batch = batch.filter(pc.is_in(batch.column("id"), value_set=pa.array(chosen, pa.string())))
-        for chat in _chats(batch):
+        for record in _read(batch, kind):
             proof.records += 1
-            if isinstance(chat, str):
-                proof.fault(f"{split}: record {chat}: its roles, tools, calls or keywords are not what a build writes")
-                rows.refuse(chat)
+            if isinstance(record, str):
+                proof.fault(
+                    f"{split}: record {record}: its roles, tools, calls or keywords are not what a build writes"
+                )
+                rows.refuse(record)
             else:
-                yield split, chat
+                yield split, record
 
 
-def _chats(batch: pa.RecordBatch) -> list[Chat | str]:
-    """Conversations, or the id where one is not as a build writes it."""
+def _read(batch: pa.RecordBatch, kind: Kind) -> list[Trainable | str]:
+    """Records, or the id where one is not as a build writes it."""
     try:
-        chats = list(chat_table.from_table(pa.Table.from_batches([batch])))
-        return [chat if _is_chat(chat) else chat.id for chat in chats]
+        return [record if _is_sound(record) else record.id for record in kind.from_records(batch)]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         if batch.num_rows == 1:
             return [str(batch.column("id")[0].as_py())]
         halves = batch.slice(0, batch.num_rows // 2), batch.slice(batch.num_rows // 2)
-        return [chat for half in halves for chat in _chats(half)]
+        return [record for half in halves for record in _read(half, kind)]
 
 
-def _is_chat(chat: Chat) -> bool:
+def _is_sound(record: Trainable) -> bool:
     """Whether what came out of JSON is of the types that a build writes, and the roles are known."""
+    said = turns(record)
     mappings = (
-        *chat.tools,
-        chat.template_kwargs,
-        *(call.arguments for said in chat.messages for call in said.tool_calls),
+        *record.tools,
+        {} if isinstance(record, Preference) else record.template_kwargs,
+        *(call.arguments for message in said for call in message.tool_calls),
     )
-    return all(isinstance(each, dict) for each in mappings) and all(said.role in ROLES for said in chat.messages)
+    return all(isinstance(each, dict) for each in mappings) and all(message.role in ROLES for message in said)
 
 
 def _expect(
-    rows: Rows, records: Iterable[tuple[Split, Chat]], format_: ChatFormat, data: Data, proof: Proof
+    rows: Rows, records: Iterable[tuple[Split, Trainable]], kind: Kind, format_: ChatFormat, data: Data, proof: Proof
 ) -> Counter[str]:
     """Tell which rows the records give; returns what became of the turns."""
     gate = Gate(format_.typed, format_.typed_in_answers) if data.special_tokens == "reject" else Gate()
     loss_of = _losses(format_.tokenizer)
-    waiting: deque[tuple[Split, Rendering]] = deque()
-    turns = Counter({"certified": 0, "forked": 0, "fork_tokens": 0})
+    waiting: deque[tuple[Split, Any]] = deque()
+    counted = Counter({"certified": 0, "forked": 0, "fork_tokens": 0})
 
     def refuse(split: Split, reject: Reject) -> None:
         proof.fault(
@@ -206,38 +211,28 @@ def _expect(
         )
         rows.refuse(reject.id)
 
-    def rendered() -> Iterator[Rendering]:
-        for split, chat in records:
-            result = gate.check(chat) or format_.renderer.render(chat)
+    def rendered() -> Iterator[Any]:
+        for split, record in records:
+            result = kind.check(record, gate) or kind.render(record, format_.renderer)
             if isinstance(result, Reject):
                 refuse(split, result)
             else:
                 waiting.append((split, result))
                 yield result
 
-    for result in encode(rendered(), format_.encoder, data.train_on):
+    for result in kind.encode(rendered(), format_.encoder, data.train_on):
         split, rendering = waiting.popleft()
         if isinstance(result, Reject):
             refuse(split, result)
             continue
-        copies = result.chat.copies
-        turns.update({name: getattr(result, name) * copies for name in turns})
-        for row, text in zip(result.rows, _texts(rendering, result), strict=True):
-            if len(row.input_ids) > data.max_tokens:
-                proof.fault(f"{split}: row {row.id}: has {len(row.input_ids)} tokens, more than max_tokens")
+        copies = result.record.copies
+        counted.update({name: getattr(result, name) * copies for name in counted})
+        if kind.longest(result) > data.max_tokens:
+            proof.fault(f"{split}: record {result.record.id}: has {kind.longest(result)} tokens, more than max_tokens")
+        for row, text in zip(result.rows, kind.texts(rendering, result), strict=True):
             text = control.unmarked(text) if data.special_tokens == "as_text" else text
             rows.expect(split, row.id, row.input_ids, row.mask, text, copies, loss_of(row.input_ids, text))
-    return turns
-
-
-def _texts(rendering: Rendering, encoded: Encoded) -> Iterator[str]:
-    """What each row of a conversation was encoded from: the whole of it first, where a row carries that."""
-    turns = {turn.message: turn for turn in rendering.turns}
-    if encoded.certified:
-        yield rendering.text
-    for row in encoded.rows[bool(encoded.certified) :]:
-        turn = turns[int(row.id.rpartition("#")[2])]
-        yield turn.prompt + turn.rest
+    return counted
 
 
 def _losses(tokenizer: BaseTokenizer) -> Callable[[npt.NDArray[np.int32], str], int]:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataforge import arrow_bytes, chat_table, compression, row_table
+from dataforge import arrow_bytes, compression, record_table, row_table
 from dataforge.content import BrokenOffError
 from dataforge.folders import LocalFolder
 from dataforge.frames import Frames
 from dataforge.intake import Intake, Taken
 from dataforge.line import Line
+from dataforge.records import Chat
 from dataforge.sample import first_records
 from dataforge.unpack_tasks import AssemblyOrder
 
@@ -49,12 +50,13 @@ def room(line: Line, intakes: Mapping[str, Intake], folder: LocalFolder, frames:
 def estimate(line: Line, sizes: Sequence[tuple[bool, int]], frames: Frames) -> Need:
     """What a build of files of these sizes will need, from its first records."""
     sample = first_records(line, RECORDS, frames)
-    table = chat_table.to_table(sample.chats)
+    table = record_table.to_table(sample.weighed)
     rows = row_table.in_order(
-        ((row, item.chat.copies) for item in sample.encoded for row in item.rows), line.recipe.data.seed
+        ((row, item.record.copies) for item in sample.encoded for row in item.rows), line.recipe.data.seed
     )
-    flags = np.zeros(sum(len(chat.messages) for chat in sample.chats), dtype=np.uint8)
-    build = len(arrow_bytes.parquet(chat_table.to_records(table, flags))) + 5 * int(rows.lengths.sum())
+    flags = np.zeros(sum(len(each.messages) for each in sample.weighed if isinstance(each, Chat)), dtype=np.uint8)
+    shown = line.kind.to_records(table, flags)
+    build = len(arrow_bytes.parquet(shown)) + 5 * int(rows.lengths.sum())
     work = len(arrow_bytes.stream(table, "lz4")) * len(line.recipe.segments) + len(row_table.write(rows))
     scale = sum(size for _, size in sizes) / sample.bytes
     return Need(round(build * scale), round(work * scale) + sum(size for unpacked, size in sizes if unpacked))

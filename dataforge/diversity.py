@@ -19,17 +19,18 @@ Counted = dict[str, dict[str, list[int]]]
 
 
 def counted(encoded: Iterable[Encoded]) -> Counted:
-    """The amounts of some conversations that were kept."""
+    """The amounts of some records that were kept."""
     found: Counted = {}
     for item in encoded:
-        chat = item.chat
+        record = item.record
         tokens = sum(len(row.input_ids) for row in item.rows)
         trained = sum(int(np.count_nonzero(row.mask)) for row in item.rows)
-        names = {"source": chat.origin.source, "task": task_of(chat) or NONE, "language": language_of(chat) or NONE}
+        task, language = task_of(record) or NONE, language_of(record) or NONE
+        names = {"source": record.origin.source, "task": task, "language": language}
         for kind, name in names.items():
             amount = found.setdefault(kind, {}).setdefault(name, [0, 0, 0])
             for at, value in enumerate((1, tokens, trained)):
-                amount[at] += value * chat.copies
+                amount[at] += value * record.copies
     return found
 
 

@@ -13,12 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dataforge import components, readers, seeds
+from dataforge import components, kinds, readers, seeds
 from dataforge.bases import load_tokenizer
 from dataforge.chat_format import ChatFormat
 from dataforge.components import Made
 from dataforge.context import Context, Depends
 from dataforge.errors import InputError, TemplateError
+from dataforge.kinds import Kind
 from dataforge.readers import Part
 from dataforge.recipe import Recipe, SourceSpec, StepSpec
 from dataforge.records import (
@@ -31,22 +32,36 @@ from dataforge.records import (
     Reject,
     Row,
     Text,
+    Trainable,
     group_of,
     task_of,
 )
 from dataforge.shards import Split
 from dataforge.tally import Tally
 from dataforge.text import fill
-from dataforge.tokenize import Encoded, encode
+from dataforge.tokenize import Encoded
 from dataforge.validate import Gate
 
-_WAY_OUT: Mapping[type[Record], str] = {
-    Example: "is an example of a task, and no step has put it into words; add `- use: instruct` to its steps",
+_WANTED: Mapping[type[Record], str] = {Chat: "conversations", Preference: "pairs", Prompt: "prompts"}
+_IS: Mapping[type[Record], str] = {
+    Chat: "is a conversation",
+    Example: "is an example of a task, and no step has put it into words",
     Text: "is plain text, and no step has made a conversation of it",
-    Ranking: "is a ranking, and no step has chosen among its replies; add `- use: best` to its steps",
-    Prompt: "is a prompt, and no step has had it answered",
-    Preference: "is a preference, and no step has chosen a side; add `- use: best` to its steps",
+    Ranking: "is a ranking, and no step has chosen among its replies",
+    Prompt: "is a prompt",
+    Preference: "is a preference",
 }
+_WAY_OUT: Mapping[tuple[type[Record], type[Record]], str] = {
+    (Example, Chat): "add `- use: instruct` to its steps",
+    (Ranking, Chat): "add `- use: best` to its steps, or `- use: pairs` and `kind: pairs` to the recipe",
+    (Preference, Chat): "add `- use: best` to its steps, or `kind: pairs` to the recipe",
+    (Prompt, Chat): "say `kind: prompts` in the recipe",
+    (Chat, Prompt): "add `- use: to_prompts` to its steps",
+    (Ranking, Prompt): "add `- use: to_prompts` to its steps",
+    (Preference, Prompt): "add `- use: to_prompts` to its steps",
+    (Ranking, Preference): "add `- use: pairs` to its steps",
+}
+"""From what a record is to what the build is of."""
 Decisions = Mapping[int, Mapping[str, Any]]
 """What a gather decided of some of a part's records, by their position in it."""
 
@@ -167,31 +182,39 @@ class Line:
             records = _counted(passed, spec.name, step, tally)
         return iter(records)
 
-    def weighed(self, records: Iterable[Record], tally: Tally) -> Iterator[Chat]:
-        """Records at the end of all steps as the conversations that they must be by now, by their weights."""
+    @property
+    def kind(self) -> Kind:
+        """What the build is of."""
+        return kinds.of(self.recipe.data.kind)
+
+    def weighed(self, records: Iterable[Record], tally: Tally) -> Iterator[Trainable]:
+        """Records at the end of all steps by their weights, which must be of the build's kind by now."""
         return tally.station("weigh", (self._weigh(record) for record in records))
 
-    def encode(self, chats: Iterable[Chat], tally: Tally) -> Iterator[Encoded]:
+    def encode(self, records: Iterable[Trainable], tally: Tally) -> Iterator[Encoded]:
         """Records as certified rows."""
-        data, format_ = self.recipe.data, self.format
+        data, format_, kind = self.recipe.data, self.format, self.kind
         gate = Gate(format_.typed, format_.typed_in_answers) if data.special_tokens == "reject" else Gate()
-        passed = tally.station("gate", (gate.check(chat) or chat for chat in chats))
-        rendered = tally.station("render", (format_.renderer.render(chat) for chat in passed))
-        encoded = tally.station("tokenize", encode(rendered, format_.encoder, data.train_on))
-        return tally.station("length", (_fits(item, data.max_tokens) for item in encoded))
+        passed = tally.station("gate", (kind.check(record, gate) or record for record in records))
+        rendered = tally.station("render", (kind.render(record, format_.renderer) for record in passed))
+        encoded = tally.station("tokenize", kind.encode(rendered, format_.encoder, data.train_on))
+        return tally.station("length", (_fits(item, kind.longest(item), data.max_tokens) for item in encoded))
 
-    def _weigh(self, chat: Record) -> Chat | Reject:
+    def _weigh(self, record: Record) -> Trainable | Reject:
         """Leave out or repeat a record by its source's weight; the eval side is never repeated."""
-        if not isinstance(chat, Chat):
-            return Reject(chat.id, chat.origin, "weigh", "not_a_conversation", _WAY_OUT[type(chat)])
-        (weight,) = (spec.entry.weight for spec in self.recipe.sources if spec.name == chat.origin.source)
+        wanted = self.kind.RECORD
+        if not isinstance(record, Chat | Preference | Prompt) or not isinstance(record, wanted):
+            way_out = _WAY_OUT.get((type(record), wanted))
+            detail = f"{_IS[type(record)]}, and the build is of {_WANTED[wanted]}{f'; {way_out}' if way_out else ''}"
+            return Reject(record.id, record.origin, "weigh", f"no_{wanted.__name__.lower()}", detail)
+        (weight,) = (spec.entry.weight for spec in self.recipe.sources if spec.name == record.origin.source)
         if weight == 1:
-            return chat
+            return record
         whole = int(weight)
-        copies = chat.copies * (whole + (seeds.share(self.recipe.data.seed, "weight", chat.id) < weight - whole))
+        copies = record.copies * (whole + (seeds.share(self.recipe.data.seed, "weight", record.id) < weight - whole))
         if not copies:
-            return Reject(chat.id, chat.origin, "weigh", "weight", f"left out by the source's weight of {weight}")
-        return replace(chat, copies=copies) if split_of(chat, self.recipe) == "train" else chat
+            return Reject(record.id, record.origin, "weigh", "weight", f"left out by the source's weight of {weight}")
+        return replace(record, copies=copies) if split_of(record, self.recipe) == "train" else record
 
 
 def split_of(record: Record, recipe: Recipe) -> Split:
@@ -232,9 +255,8 @@ def _counted(records: Iterator[Record], name: str, step: object, tally: Tally) -
         tally.noted[name] = dict(step.noted())
 
 
-def _fits(encoded: Encoded, max_tokens: int) -> Encoded | Reject:
-    longest = max(len(row.input_ids) for row in encoded.rows)
+def _fits(encoded: Encoded, longest: int, max_tokens: int) -> Encoded | Reject:
     if longest <= max_tokens:
         return encoded
     detail = f"{longest} tokens, and max_tokens is {max_tokens}"
-    return Reject(encoded.chat.id, encoded.chat.origin, "length", "too_long", detail)
+    return Reject(encoded.record.id, encoded.record.origin, "length", "too_long", detail)

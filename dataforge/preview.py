@@ -6,21 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from dataforge import recipe, report, shard_writer, shards
+from dataforge import kinds, recipe, report, shard_writer, shards
 from dataforge.bases import load_tokenizer, with_new_tokens
 from dataforge.config import Document
 from dataforge.errors import BuildError
 from dataforge.frames import Frames
+from dataforge.kinds.pairs import CHOSEN as BETTER
+from dataforge.kinds.pairs import REJECTED as WORSE
 from dataforge.line import Line
-from dataforge.records import Chat
+from dataforge.records import Message, Preference, Trainable
 from dataforge.sample import first_records
-from dataforge.tokenize import trained_messages
 
 RECORDS_PER_SOURCE = 200
 RECORDS_PER_BATCH = 256
@@ -105,17 +107,17 @@ def of_recipe(document: Document, count: int, record: str | None = None, frames:
     line = Line(recipe.read(document))
     sample = first_records(line, RECORDS_PER_SOURCE, frames or {})
     rejects = tuple(_reject(report.reject_as_json(reject)) for reject in sample.rejects)
-    chosen = [item for item in sample.encoded if record in (None, item.chat.id)]
+    chosen = [item for item in sample.encoded if record in (None, item.record.id)]
     format_, data = line.format, line.recipe.data
     if record is not None and not chosen and record not in [reject.id for reject in rejects]:
         raise BuildError(f"{record}: no such record among the first {RECORDS_PER_SOURCE} of each source")
     encoder, stops = format_.tokenizer.encoder, format_.stop_tokens.values()
     shown = tuple(
         Shown(
-            item.chat.id,
-            f"{item.chat.origin.source}, {item.chat.origin.file}:{item.chat.origin.line}",
-            tuple(_messages(item.chat, trained_messages(item.chat, data.train_on))),
-            tuple(show(row.id, row.input_ids.tolist(), row.mask.tolist(), encoder, stops) for row in item.rows),
+            item.record.id,
+            f"{item.record.origin.source}, {item.record.origin.file}:{item.record.origin.line}",
+            tuple(_messages(item.record, line.kind.trained(item.record, data.train_on))),
+            tuple(shown for row in item.rows for shown in _shown(row.id, row.input_ids, row.mask, encoder, stops)),
         )
         for item in chosen[:count]
     )
@@ -135,9 +137,8 @@ def of_recipe(document: Document, count: int, record: str | None = None, frames:
 
 def of_build(folder: Path, count: int, record: str | None = None) -> Preview:
     """Read the first records of a build back, or one of them, with their rows from the shards."""
-    build = shards.open_build(folder)
-    manifest = build.manifest
-    records = _records(folder, count, record)
+    manifest = shards.open_build(folder).manifest
+    records = _records(folder, manifest.kind, count, record)
     rejects = tuple(reject for reject in _rejects(folder) if record in (None, reject.id))
     if record is not None and not records and not rejects:
         raise BuildError(f"{folder}: holds no record {record}, kept or rejected")
@@ -145,25 +146,24 @@ def of_build(folder: Path, count: int, record: str | None = None) -> Preview:
     encoder, stops = tokenizer.encoder, manifest.tokenizer.stop_tokens.values()
     rows: dict[str, dict[str, ShownRow]] = {identity: {} for identity in records}
     lengths: list[int] = []
-    for split in shards.SPLITS:
-        for shard in build.shards(split):
-            windows = shard_writer.whole(shard)
-            lengths += windows.seq_lengths.tolist()
-            ends = np.cumsum(windows.seq_lengths, dtype=np.int64).tolist()
-            for number, row_id in enumerate(windows.record_ids):
-                found = rows.get(row_id.partition("#")[0])
-                if found is not None and row_id not in found:
-                    part = slice(ends[number] - int(windows.seq_lengths[number]), ends[number])
-                    ids, mask = windows.input_ids[part].tolist(), windows.assistant_masks[part].tolist()
-                    found[row_id] = show(row_id, ids, mask, encoder, stops)
+    for entry in manifest.shards:
+        windows = shard_writer.whole(folder / entry.file, manifest.kind)
+        lengths += windows.seq_lengths.tolist()
+        ends = np.cumsum(windows.seq_lengths, dtype=np.int64).tolist()
+        for number, row_id in enumerate(windows.record_ids):
+            found = rows.get(row_id.partition("#")[0])
+            if found is not None and row_id not in found:
+                part = slice(ends[number] - int(windows.seq_lengths[number]), ends[number])
+                ids, mask = windows.input_ids[part], windows.assistant_masks[part]
+                found |= {row.id: row for row in _shown(row_id, ids, mask, encoder, stops)}
     shown = tuple(
         Shown(
             identity,
-            f"{found['source']}, {found['file']}:{found['line']}",
-            tuple(_read_messages(found)),
-            tuple(sorted(rows[identity].values(), key=lambda row: -int(row.id.partition("#")[2]))),
+            f"{found.origin.source}, {found.origin.file}:{found.origin.line}",
+            tuple(_messages(found, trained)),
+            tuple(sorted(rows[identity].values(), key=lambda row: _order(row.id))),
         )
-        for identity, found in records.items()
+        for identity, (found, trained) in records.items()
     )
     return Preview(
         title=manifest.name,
@@ -186,19 +186,38 @@ def show(row_id: str, ids: Sequence[int], mask: Sequence[int], encoder: Tokenize
     return ShownRow(row_id, tuple(tokens))
 
 
-def _messages(chat: Chat, trained: set[int]) -> Iterator[ShownMessage]:
-    for number, message in enumerate(chat.messages):
-        calls = [f"{call.name}({orjson.dumps(call.arguments).decode()})" for call in message.tool_calls]
-        text = "\n".join(part for part in (message.reasoning, message.text, *calls) if part)
-        yield ShownMessage(message.role, text, number in trained)
+def _shown(
+    row_id: str, ids: npt.NDArray[np.int32], mask: npt.NDArray[np.int8], encoder: Tokenizer, stops: Collection[int]
+) -> Iterator[ShownRow]:
+    """A row, or the two sides of a pair."""
+    if mask.max(initial=0) < WORSE:
+        yield show(row_id, ids.tolist(), mask.tolist(), encoder, stops)
+        return
+    for side, other in (("chosen", WORSE), ("rejected", BETTER)):
+        mine = mask != other
+        yield show(f"{row_id}#{side}", ids[mine].tolist(), mask[mine].tolist(), encoder, stops)
 
 
-def _read_messages(record: dict[str, Any]) -> Iterator[ShownMessage]:
-    for message, trained in zip(record["messages"], record["trained"], strict=True):
-        called = [call["function"] for call in orjson.loads(message["tool_calls"] or "[]")]
-        calls = [f"{call['name']}({call['arguments']})" for call in called]
-        text = "\n".join(part for part in (message["reasoning_content"], message["content"], *calls) if part)
-        yield ShownMessage(message["role"], text, trained)
+def _order(row_id: str) -> tuple[int, str]:
+    """The row of the whole conversation first, the chosen side before the rejected one."""
+    turn = row_id.partition("#")[2]
+    return (-int(turn), "") if turn.isdecimal() else (0, turn)
+
+
+def _messages(record: Trainable, trained: Sequence[bool]) -> Iterator[ShownMessage]:
+    if isinstance(record, Preference):
+        yield from (_message(message, False) for message in record.prompt)
+        for side in ("chosen", "rejected"):
+            yield from (_message(message, True, side) for message in getattr(record, side))
+        return
+    flags = trained or [False] * len(record.messages)
+    yield from (_message(message, flag) for message, flag in zip(record.messages, flags, strict=True))
+
+
+def _message(message: Message, trained: bool, role: str | None = None) -> ShownMessage:
+    calls = [f"{call.name}({orjson.dumps(call.arguments).decode()})" for call in message.tool_calls]
+    text = "\n".join(part for part in (message.reasoning, message.text, *calls) if part)
+    return ShownMessage(role or message.role, text, trained)
 
 
 def _reject(found: dict[str, Any]) -> ShownReject:
@@ -212,16 +231,17 @@ def _rejects(folder: Path) -> Iterator[ShownReject]:
             yield _reject(orjson.loads(line))
 
 
-def _records(folder: Path, count: int, record: str | None) -> dict[str, dict[str, Any]]:
-    """The first so many records of a build, or the one with an id, by their ids."""
-    found: dict[str, dict[str, Any]] = {}
+def _records(folder: Path, kind: str, count: int, record: str | None) -> dict[str, tuple[Trainable, Sequence[bool]]]:
+    """The first so many records of a build, or the one with an id, by their ids, each with what is trained of it."""
+    found: dict[str, tuple[Trainable, Sequence[bool]]] = {}
+    known = kinds.of(kind)
     for split in shards.SPLITS:
         for path in sorted((folder / "records").glob(f"{split}-*.parquet")):
             with pq.ParquetFile(path, pre_buffer=False) as file:
                 for batch in file.iter_batches(RECORDS_PER_BATCH):
                     wanted = batch if record is None else batch.filter(pc.equal(batch.column("id"), record))
-                    for row in wanted.to_pylist():
-                        found.setdefault(row["id"], row)
+                    for each in known.from_records(wanted):
+                        found.setdefault(each.id, (each, known.trained(each, "all_turns")))
                         if len(found) == (count if record is None else 1):
                             return found
     return found

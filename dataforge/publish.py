@@ -169,7 +169,7 @@ def _manifest(site: Site, made: Made, key: str, inputs: Mapping[str, str]) -> Ma
     manifest = Manifest(
         format=shards.FORMAT,
         name=recipe.data.name,
-        kind="chat",
+        kind=recipe.data.kind,
         key=key,
         recipe=recipe.normalised(),
         recipe_sha256=recipe_sha256(recipe),
@@ -194,6 +194,7 @@ def _manifest(site: Site, made: Made, key: str, inputs: Mapping[str, str]) -> Ma
         sources=[_source(spec, made) for spec in recipe.sources],
         statistics={split: _statistics(split, entries, made) for split in shards.SPLITS},
         shards=entries,
+        measured=_measured(made),
         diversity=diversity.together(facts.get("diversity", {}) for facts in made.reports),
         noted={
             spec.name: dict(sorted(counts.items())) for spec in recipe.every_step if (counts := counted.get(spec.name))
@@ -202,6 +203,15 @@ def _manifest(site: Site, made: Made, key: str, inputs: Mapping[str, str]) -> Ma
         digest="",
     )
     return manifest.model_copy(update={"digest": digest(manifest)})
+
+
+def _measured(made: Made) -> dict[Split, dict[str, dict[str, int]]]:
+    found: dict[Split, dict[str, Counter[str]]] = {}
+    for facts in made.reports:
+        for split, measures in facts.get("measured", {}).items():
+            for what, ranges in measures.items():
+                found.setdefault(split, {}).setdefault(what, Counter()).update(ranges)
+    return {split: {what: dict(ranges) for what, ranges in of_split.items()} for split, of_split in found.items()}
 
 
 def _source(spec: SourceSpec, made: Made) -> SourceNote:

@@ -34,6 +34,8 @@ class Data(Settings):
 
     name: Name
     """Names the output folders."""
+    kind: Literal["chat", "pairs", "prompts"] = "chat"
+    """What shards are made of: conversations to learn, pairs of a better and a worse answer, or prompts to answer."""
     seed: Annotated[int, Field(ge=-(2**127), lt=2**127)] = 0
     """All randomness is drawn from it, by name."""
     chat: str = "tokenizer"
@@ -61,6 +63,12 @@ class Data(Settings):
     split: Split = Split()
     steps: list[dict[str, Any]] = Field(default_factory=list)
     """What is done with the records of all sources, in this order, before they are weighed."""
+
+    @model_serializer(mode="wrap")
+    def _said(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the key that says what is so anyway, as for `Split`."""
+        said: dict[str, Any] = serialise(self)
+        return {key: value for key, value in said.items() if (key, value) != ("kind", "chat")}
 
 
 WHERE = ("path", "hub", "modelscope", "frame")

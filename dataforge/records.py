@@ -173,6 +173,7 @@ class Preference:
     """By how much the one is better, in the source's own measure."""
     family: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    copies: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +187,12 @@ class Prompt:
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
     family: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    copies: int = 1
 
 
 Record = Chat | Example | Text | Ranking | Preference | Prompt
+Trainable = Chat | Preference | Prompt
+"""What shards can be made of."""
 
 
 @dataclass(frozen=True, slots=True)

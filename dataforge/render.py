@@ -1,18 +1,19 @@
 """A conversation as text: the whole of it, and for each answer what a server renders before the model writes."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from dataforge import control
 from dataforge.answers import Answers, RefusedError
 from dataforge.control import ControlTokens
 from dataforge.errors import TemplateError
-from dataforge.records import Chat, Message, Reject, canonical_json
+from dataforge.records import Chat, Message, Prompt, Reject, canonical_json
 from dataforge.templates import ChatTemplate
 from dataforge.traits import REFUSALS, Traits, find
 
 Reasoning = Literal["keep", "drop", "write_empty"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,13 @@ class Renderer:
 
     def render(self, chat: Chat) -> Rendering | Reject:
         """Render a conversation; where the template refuses it, the reject carries the template's own message."""
+        return self._refusing(chat, lambda chat, answers: self._ordered(chat, answers) or self._each(chat, answers))
+
+    def _refusing(self, chat: Chat, render: Callable[[Chat, Answers], T]) -> T | Reject:
         if self._reasoning == "drop" and any(message.reasoning for message in chat.messages):
             chat = replace(chat, messages=tuple(replace(message, reasoning=None) for message in chat.messages))
         try:
-            answers = self._answers_of(chat.template_kwargs)
-            return self._ordered(chat, answers) or self._each(chat, answers)
+            return render(chat, self._answers_of(chat.template_kwargs))
         except REFUSALS as error:
             reason, detail = "template_refuses", f"the chat template says: {error}"
         except RefusedError as refused:
@@ -95,6 +98,21 @@ class Renderer:
                 raise
             reason, detail = "template_refuses", f"with {dict(chat.template_kwargs)}: {error}"
         return Reject(chat.id, chat.origin, "render", reason, detail)
+
+    def prompt(self, prompt: Prompt) -> str | Reject:
+        """What a server feeds the model that is to answer; else a reject as `render` makes it."""
+        chat = Chat(
+            prompt.id, prompt.origin, prompt.messages, tools=prompt.tools, template_kwargs=prompt.template_kwargs
+        )
+        return self._refusing(chat, self._prompt)
+
+    def _prompt(self, chat: Chat, answers: Answers) -> str:
+        text = self._render(chat, self._sees(chat, answers.traits), generation_prompt=True)
+        _check_tools(chat, text)
+        for number, message in enumerate(chat.messages):
+            if message.role != "assistant":
+                answers.check_written(number, message, message.text, text)
+        return text
 
     def _answers_of(self, kwargs: Mapping[str, Any]) -> Answers:
         """How answers are read off what the template renders under a record's own keyword arguments."""
@@ -162,10 +180,7 @@ class Renderer:
         """The long way: one rendering for the conversation, and two for each answer."""
         seen = self._sees(chat, answers.traits)
         text = self._render(chat, seen)
-        for tool in chat.tools:
-            name = str(tool.get("function", tool).get("name", ""))
-            if name not in text:
-                raise RefusedError("template_drops", f"the chat template leaves out the tool {name!r}")
+        _check_tools(chat, text)
         turns = []
         for number, message in enumerate(chat.messages):
             if message.role != "assistant":
@@ -191,3 +206,11 @@ class Renderer:
         kwargs = {**self._kwargs, **chat.template_kwargs}
         tools = self._typed.mark(chat.tools) if self._typed else chat.tools
         return self.template.render(seen, tools=tools, kwargs=kwargs, generation_prompt=generation_prompt)
+
+
+def _check_tools(chat: Chat, text: str) -> None:
+    """Raise `RefusedError` where the template leaves out a tool."""
+    for tool in chat.tools:
+        name = str(tool.get("function", tool).get("name", ""))
+        if name not in text:
+            raise RefusedError("template_drops", f"the chat template leaves out the tool {name!r}")

@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from dataforge import pair_measures
 from dataforge.records import Reject, canonical_json
-from dataforge.shards import Amount, Manifest
+from dataforge.shards import Amount, Manifest, Split
 
 Table = list[tuple[str, ...]]
 """A head and rows, a name first and numbers after it."""
@@ -40,10 +41,7 @@ def summary(manifest: Manifest) -> Iterator[str]:
     yield f"  {funnel(manifest)}"
     for split, sizes in manifest.statistics.items():
         if sizes.rows:
-            yield (
-                f"  {split:5} {sizes.rows:,} rows in {sizes.windows:,} windows of {manifest.window} tokens "
-                f"({filled(manifest, split):.1%} filled), {sizes.tokens:,} tokens, {sizes.trained_tokens:,} trained"
-            )
+            yield f"  {split:5} {_size(manifest, split)}, {sizes.tokens:,} tokens, {sizes.trained_tokens:,} trained"
     turns = manifest.turns
     forked = f"{turns.forked:,} forked" + (f" (rows of {turns.fork_tokens:,} tokens)" if turns.forked else "")
     yield f"  masks {turns.certified:,} turns certified, {forked}, {turns.refused:,} records refused"
@@ -56,8 +54,24 @@ def summary(manifest: Manifest) -> Iterator[str]:
     rejected = _rejected(manifest)
     if len(rejected) > 1:
         yield from _aligned([("rejected", "records"), *((name, f"{count:,}") for name, count in rejected[:_TOP])])
-    for table in _amounts(manifest, _TOP):
+    for table in (*_amounts(manifest, _TOP), *_measures(manifest)):
         yield from _aligned(table)
+
+
+def _measures(manifest: Manifest) -> Iterator[Table]:
+    """A table of how training pairs are spread over each measure that is known of some."""
+    for what, ranges in manifest.measured.get("train", {}).items():
+        listed, whole = pair_measures.in_order(what, ranges), sum(ranges.values())
+        if [name for name, _ in listed] != [pair_measures.UNKNOWN]:
+            yield [(what, "pairs", "share"), *((name, f"{count:,}", f"{count / whole:.1%}") for name, count in listed)]
+
+
+def _size(manifest: Manifest, split: Split) -> str:
+    sizes = manifest.statistics[split]
+    if manifest.kind != "chat":
+        return f"{sizes.rows:,} {manifest.kind}"
+    windows = f"{sizes.windows:,} windows of {manifest.window} tokens ({filled(manifest, split):.1%} filled)"
+    return f"{sizes.rows:,} rows in {windows}"
 
 
 def funnel(manifest: Manifest) -> str:
@@ -88,7 +102,9 @@ def for_card(manifest: Manifest) -> str:
     """The stations, the reasons of rejects, and what there is of each source, task and language, as Markdown."""
     rejected = _rejected(manifest)[:_TOP_OF_CARD]
     reasons: Table = [("rejected", "records"), *((name, f"{count:,}") for name, count in rejected)] if rejected else []
-    return "\n\n".join(map(_markdown, (_stations(manifest), reasons, *_amounts(manifest, _TOP_OF_CARD))))
+    return "\n\n".join(
+        map(_markdown, (_stations(manifest), reasons, *_amounts(manifest, _TOP_OF_CARD), *_measures(manifest)))
+    )
 
 
 def _stations(manifest: Manifest) -> Table:

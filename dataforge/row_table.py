@@ -21,6 +21,7 @@ ROWS = pa.schema(
         pa.field("input_ids", pa.list_(pa.int32()), nullable=False),
         pa.field("assistant_masks", pa.list_(pa.int8()), nullable=False),
         pa.field("draw", pa.uint64(), nullable=False),
+        pa.field("margin", pa.float64()),
     ]
 )
 THIN = pa.schema([pa.field("draw", pa.uint64(), nullable=False), pa.field("length", pa.int32(), nullable=False)])
@@ -41,7 +42,9 @@ class Rows:
     input_ids: npt.NDArray[np.int32]
     """(tokens,)"""
     masks: npt.NDArray[np.int8]
-    """(tokens,), 1 where the token is trained."""
+    """(tokens,), as in `tokenize.Row`."""
+    margins: npt.NDArray[np.float64]
+    """(rows,), not a number where there is none."""
 
     def take(self, order: npt.NDArray[np.intp]) -> "Rows":
         """The rows of these numbers, in this order."""
@@ -54,6 +57,7 @@ class Rows:
             self.lengths[order],
             _laid([self.input_ids[each] for each in slices], np.int32),
             _laid([self.masks[each] for each in slices], np.int8),
+            self.margins[order],
         )
 
 
@@ -69,6 +73,7 @@ def in_order(rows: Iterable[tuple[Row, int]], seed: int) -> Rows:
         np.array([len(row.input_ids) for _, row in found], dtype=np.int64),
         _laid([row.input_ids for _, row in found], np.int32),
         _laid([row.mask for _, row in found], np.int8),
+        np.array([row.margin for _, row in found], dtype=np.float64),
     )
 
 
@@ -81,6 +86,7 @@ def write(rows: Rows) -> bytes:
             pa.ListArray.from_arrays(edges, pa.array(rows.input_ids)),
             pa.ListArray.from_arrays(edges, pa.array(rows.masks)),
             pa.array(rows.draws),
+            pa.array(rows.margins, pa.float64(), from_pandas=True),
         ],
         schema=ROWS,
     )
@@ -108,6 +114,7 @@ def read(file: pa.NativeFile, start: int, stop: int) -> Rows:
         _copied([chunk.value_lengths() for chunk in table.column("input_ids").chunks]).astype(np.int64),
         _copied([chunk.flatten() for chunk in table.column("input_ids").chunks]),
         _copied([chunk.flatten() for chunk in table.column("assistant_masks").chunks]),
+        np.concatenate([chunk.to_numpy(zero_copy_only=False) for chunk in table.column("margin").chunks]),
     )
 
 
@@ -119,6 +126,7 @@ def together(parts: Sequence[Rows]) -> tuple[Rows, npt.NDArray[np.intp]]:
         np.concatenate([part.lengths for part in parts]),
         np.concatenate([part.input_ids for part in parts]),
         np.concatenate([part.masks for part in parts]),
+        np.concatenate([part.margins for part in parts]),
     )
     return rows, np.argsort(rows.draws, kind="stable")
 

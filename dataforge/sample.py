@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from dataforge import gathers, heads, publish
 from dataforge.frames import Frames
 from dataforge.line import Decisions, Line
-from dataforge.records import Chat, Reject
+from dataforge.records import Reject, Trainable
 from dataforge.shards import Stage, Turns
 from dataforge.stages import Facts
 from dataforge.tally import Tally
@@ -18,7 +18,7 @@ class Sample:
 
     bytes: int
     """That were read."""
-    chats: list[Chat]
+    weighed: list[Trainable]
     """Before the gate."""
     encoded: list[Encoded]
     rejects: list[Reject]
@@ -50,8 +50,8 @@ def first_records(line: Line, limit: int, frames: Frames | None = None) -> Sampl
             list(line.segment(line.decided(of_part, segment.after, decisions.get(at, {}), tally), number, tally))
             for at, (of_part, tally) in enumerate(zip(records, tallies, strict=True))
         ]
-    chats = [list(line.weighed(of_part, tally)) for of_part, tally in zip(records, tallies, strict=True)]
-    encoded = [list(line.encode(of_part, tally)) for of_part, tally in zip(chats, tallies, strict=True)]
+    weighed = [list(line.weighed(of_part, tally)) for of_part, tally in zip(records, tallies, strict=True)]
+    encoded = [list(line.encode(of_part, tally)) for of_part, tally in zip(weighed, tallies, strict=True)]
     rejects = [
         reject for tally in tallies for reject in sorted(tally.rejects, key=lambda reject: reject.origin.ordinal)
     ]
@@ -60,7 +60,7 @@ def first_records(line: Line, limit: int, frames: Frames | None = None) -> Sampl
     ]
     return Sample(
         bytes=sum(part.span.end - part.span.start for part in parts),
-        chats=[chat for of_part in chats for chat in of_part],
+        weighed=[record for of_part in weighed for record in of_part],
         encoded=[item for of_part in encoded for item in of_part],
         rejects=rejects,
         funnel=publish.funnel(reports),

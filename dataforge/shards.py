@@ -3,8 +3,7 @@
     manifest.json                     written last; a folder without one is no build
     shards/{train,eval}-NNNNN.arrow   Arrow IPC streams of one record batch, memory-mapped when read
 
-A chat shard holds one window a row: documents laid end to end, unpadded. `assistant_masks` is 1 where a token is
-trained. Labels are not stored; whoever computes a loss shifts by one.
+A row is one window of documents end to end, and no labels are stored; of pairs and prompts see `pair_shards`.
 """
 
 import hashlib
@@ -164,7 +163,7 @@ class Manifest(_Part):
 
     format: int
     name: str
-    kind: Literal["chat"]
+    kind: Literal["chat", "pairs", "prompts"]
     key: str
     """A hash of all that decides what is built: the same key is not built twice."""
     recipe: dict[str, Any]
@@ -184,6 +183,8 @@ class Manifest(_Part):
     diversity: Diversity = {}
     noted: dict[str, dict[str, int]] = {}
     """What steps counted for themselves, such as redacted places."""
+    measured: dict[Split, dict[str, dict[str, int]]] = {}
+    """How many pairs fall into which range of what."""
     digest: str
 
 

@@ -75,7 +75,7 @@ class Tally:
         found = {"certified": 0, "forked": 0, "fork_tokens": 0}
         for item in encoded:
             for name in found:
-                found[name] += getattr(item, name) * item.chat.copies
+                found[name] += getattr(item, name) * item.record.copies
         unproven = (self.stations[name]["rejected"] for name in ("render", "tokenize"))
         refused = sum(count for reasons in unproven for reason, count in reasons.items() if reason in UNPROVEN)
         return {**found, "refused": refused}

@@ -16,25 +16,22 @@ import pyarrow as pa
 
 from dataforge import (
     arrow_bytes,
-    chat_table,
     diversity,
     gathers,
     line,
     record_table,
     report,
     row_table,
-    shard_writer,
 )
 from dataforge.folders import at
 from dataforge.line import Decisions, Line
-from dataforge.pack import pack
 from dataforge.readers import Part
 from dataforge.recipe import Recipe
-from dataforge.records import Chat, Record
+from dataforge.records import Chat, Preference, Prompt, Record, Trainable
 from dataforge.shards import SPLITS, Split
 from dataforge.stages import Facts, Result, Work
 from dataforge.tally import Tally
-from dataforge.tokenize import Encoded, Row, trained_messages
+from dataforge.tokenize import Encoded, Row
 
 KEPT_FOR = {"train": 1, "eval": 2}
 """What became of a record, in the output `kept` of its rows; 0 where it was rejected."""
@@ -120,7 +117,7 @@ class PartTask:
         if self.rows:
 
             def rows() -> Result:
-                return _rows(site, _chats(read_records(site.work, self.records) if kept is None else kept))
+                return _rows(site, _trainable(read_records(site.work, self.records) if kept is None else kept))
 
             found.append(site.work.once(self.rows, rows))
         return found
@@ -145,28 +142,27 @@ class PartTask:
         return kept, (outputs, {"stations": tally.stations, "noted": tally.noted})
 
 
-def _rows(site: Site, chats: Sequence[Chat]) -> Result:
+def _rows(site: Site, records: Sequence[Trainable]) -> Result:
     """Records through the gate and the tokenizer, split into training and evaluation."""
     tally, seed = Tally(), site.recipe.data.seed
     rows: dict[Split, list[tuple[Row, int]]] = {split: [] for split in SPLITS}
-    kept = np.zeros(len(chats), dtype=np.uint8)
-    trained = [[False] * len(chat.messages) for chat in chats]
-    position = -1
-    found = list(site.line.encode(chats, tally))
+    kept = np.zeros(len(records), dtype=np.uint8)
+    trained: list[Sequence[bool]] = [[False] * len(each.messages) if isinstance(each, Chat) else () for each in records]
+    position, kind = -1, site.line.kind
+    found = list(site.line.encode(records, tally))
     sides: dict[Split, list[Encoded]] = {split: [] for split in SPLITS}
     for encoded in found:
-        chat = encoded.chat
-        split = line.split_of(chat, site.recipe)
+        record = encoded.record
+        split = line.split_of(record, site.recipe)
         # They come in the order in which they went in, some of them without their reasoning.
-        wanted = (chat.id, chat.origin)
-        position = next(at for at in range(position + 1, len(chats)) if (chats[at].id, chats[at].origin) == wanted)
+        wanted, following = (record.id, record.origin), range(position + 1, len(records))
+        position = next(at for at in following if (records[at].id, records[at].origin) == wanted)
         kept[position] = KEPT_FOR[split]
-        for number in trained_messages(chat, site.recipe.data.train_on):
-            trained[position][number] = True
-        rows[split] += [(row, chat.copies) for row in encoded.rows]
+        trained[position] = kind.trained(record, site.recipe.data.train_on)
+        rows[split] += [(row, record.copies) for row in encoded.rows]
         sides[split].append(encoded)
-    tally.stations["length"]["added"] = sum(encoded.chat.copies - 1 for encoded in found)
-    flags = np.array([flag for of_chat in trained for flag in of_chat], dtype=np.uint8)
+    tally.stations["length"]["added"] = sum(encoded.record.copies - 1 for encoded in found)
+    flags = np.array([flag for of_record in trained for flag in of_record], dtype=np.uint8)
     outputs = [("kept", kept.tobytes()), ("trained", flags.tobytes()), *_reject_output(tally)]
     rows_of: dict[str, int] = {}
     for split, of_split in rows.items():
@@ -179,6 +175,9 @@ def _rows(site: Site, chats: Sequence[Chat]) -> Result:
             rows_of[split] = len(ordered.ids)
     amounts = {split: diversity.counted(items) for split, items in sides.items() if items}
     facts = {"stations": tally.stations, "turns": tally.turns(found), "rows": rows_of, "diversity": amounts}
+    measured = {split: ranges for split, items in sides.items() if (ranges := kind.measured(items))}
+    if measured:
+        facts["measured"] = measured
     return outputs, facts
 
 
@@ -211,8 +210,8 @@ class ShardTask:
                 parts.append(row_table.read(file, start, stop))
         rows, order = row_table.together(parts)
         parts.clear()
-        windows = pack(rows, order, site.recipe.window, site.recipe.data.seed)
-        content, entry = shard_writer.shard(f"{self.split}-{self.number:05d}", self.split, windows)
+        name, kind = f"{self.split}-{self.number:05d}", site.line.kind
+        content, entry = kind.shard(name, self.split, rows, order, site.recipe.window, site.recipe.data.seed)
         facts = {"entry": entry.model_dump(mode="json"), "lengths": row_table.lengths_of(rows)}
         return [("shard.arrow", content)], facts
 
@@ -241,7 +240,7 @@ class RecordsTask:
         found: dict[Split, list[pa.Table]] = {split: [] for split in SPLITS}
         for records, rows in self.parts:
             trained = np.frombuffer(site.work.read(rows, "trained"), dtype=np.uint8)
-            table = chat_table.to_records(_read_arrow(site.work, records), trained)
+            table = site.line.kind.to_records(_read_arrow(site.work, records), trained)
             kept = np.frombuffer(site.work.read(rows, "kept"), dtype=np.uint8)
             for split, tables in found.items():
                 tables.append(table.filter(pa.array(kept == KEPT_FOR[split])))
@@ -273,12 +272,12 @@ def read_records(work: Work, key: str) -> list[Record]:
     return list(record_table.from_table(_read_arrow(work, key)))
 
 
-def _chats(records: Sequence[Record]) -> list[Chat]:
+def _trainable(records: Sequence[Record]) -> list[Trainable]:
     """Records that have been weighed."""
-    chats = [record for record in records if isinstance(record, Chat)]
-    if len(chats) < len(records):
-        raise RuntimeError("a record that is no conversation came to the gate")
-    return chats
+    found = [record for record in records if isinstance(record, Chat | Preference | Prompt)]
+    if len(found) < len(records):
+        raise RuntimeError("a record that cannot be trained on came to the gate")
+    return found
 
 
 def _decisions(work: Work, decided: Decided) -> Decisions:

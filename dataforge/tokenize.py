@@ -11,19 +11,20 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from dataforge import control, headers
-from dataforge.records import Chat, Reject
+from dataforge.records import Chat, Reject, Trainable
 from dataforge.render import Rendering, Turn
 from dataforge.text_ids import Ids, TextEncoder
 
 TrainOn = Literal["all_turns", "last_turn"]
+T = TypeVar("T")
 
-_CHATS_PER_BATCH = 1024
+_RECORDS_PER_BATCH = 1024
 _PROVED_TWICE = 1024
 """One conversation in so many is held against each of its texts encoded on its own."""
 
@@ -36,14 +37,16 @@ class Row:
     """`record#turn`, where turn is the number of the last answer that the row carries."""
     input_ids: npt.NDArray[np.int32]
     mask: npt.NDArray[np.int8]
-    """1 where the token is trained."""
+    """1 where the token is trained; in the row of a pair 2 in the answer that is worse, which stands last."""
+    margin: float | None = None
+    """Of a pair, where it is known by how much the one answer is better."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A conversation as rows, and what became of the turns to train."""
+    """A record as rows, and what became of the turns to train."""
 
-    chat: Chat
+    record: Trainable
     rows: tuple[Row, ...]
     certified: int
     """Turns carried by the row of the whole conversation."""
@@ -66,7 +69,7 @@ def encode(renderings: Iterable[Rendering], encoder: TextEncoder, train_on: Trai
     """Encode conversations in batches; while one is being encoded, the next is rendered."""
     with ThreadPoolExecutor(max_workers=1) as encoding:
         waiting: tuple[list[Rendering], Future[headers.Batch]] | None = None
-        for batch in _batches(renderings):
+        for batch in batches(renderings):
             following = batch, encoding.submit(headers.encode, batch, encoder)
             if waiting is not None:
                 yield from _certify_batch(*waiting, encoder, train_on)
@@ -86,11 +89,12 @@ def trained_messages(chat: Chat, train_on: TrainOn) -> set[int]:
     return chosen
 
 
-def _batches(renderings: Iterable[Rendering]) -> Iterator[list[Rendering]]:
-    batch: list[Rendering] = []
-    for rendering in renderings:
-        batch.append(rendering)
-        if len(batch) == _CHATS_PER_BATCH:
+def batches(records: Iterable[T]) -> Iterator[list[T]]:
+    """So many records at a time as are encoded at once."""
+    batch: list[T] = []
+    for record in records:
+        batch.append(record)
+        if len(batch) == _RECORDS_PER_BATCH:
             yield batch
             batch = []
     if batch:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from dataforge.control import ControlTokens
-from dataforge.records import ROLES, Chat, Message, Preference, Reject
+from dataforge.records import ROLES, Chat, Message, Preference, Prompt, Reject
 
 Shape = tuple[str, ...]
 """The role of each message; `call` for an answer that calls tools."""
@@ -46,6 +46,12 @@ class Gate:
                 found = self._fault(Chat(preference.id, preference.origin, messages, tools=preference.tools))
                 fault = found and (found[0], f"with the {side} answer, {found[1]}")
         return Reject(preference.id, preference.origin, "gate", *fault) if fault else None
+
+    def check_prompt(self, prompt: Prompt) -> Reject | None:
+        """The same for a prompt, which must be sound with any answer."""
+        messages = (*prompt.messages, Message("assistant", "answer"))
+        fault = _no_prompt(prompt.messages) or self._fault(Chat(prompt.id, prompt.origin, messages, tools=prompt.tools))
+        return Reject(prompt.id, prompt.origin, "gate", *fault) if fault else None
 
     def _fault(self, chat: Chat) -> Fault | None:
         shape = tuple([CALL if message.tool_calls else message.role for message in chat.messages])
@@ -185,9 +191,13 @@ def _unknown_call_id(chat: Chat) -> Fault | None:
 _CALL_RULES: tuple[Callable[[Chat], Fault | None], ...] = (_unknown_tool, _unknown_call_id)
 
 
-def _no_prompt(preference: Preference) -> Fault | None:
+def _unanswered(preference: Preference) -> Fault | None:
     """- a prompt ends with what is to be answered."""
-    if preference.prompt and preference.prompt[-1].role in ("user", "tool"):
+    return _no_prompt(preference.prompt)
+
+
+def _no_prompt(prompt: Sequence[Message]) -> Fault | None:
+    if prompt and prompt[-1].role in ("user", "tool"):
         return None
     return "no_prompt", "the prompt does not end with a question or the result of a tool"
 
@@ -200,6 +210,14 @@ def _other_prompt(preference: Preference) -> Fault | None:
     return None
 
 
+def _several_messages(preference: Preference) -> Fault | None:
+    """- each side is one answer, which the model writes in one go."""
+    for side, messages in (("chosen", preference.chosen), ("rejected", preference.rejected)):
+        if len(messages) > 1:
+            return "several_messages", f"the {side} side has {len(messages)} messages, and an answer is one"
+    return None
+
+
 def _same_answers(preference: Preference) -> Fault | None:
     """- what is chosen differs from what is rejected, in more than white space."""
     if _comparable(preference.chosen) != _comparable(preference.rejected):
@@ -207,7 +225,12 @@ def _same_answers(preference: Preference) -> Fault | None:
     return "same_answers", "the chosen answer is the rejected one"
 
 
-_PREFERENCE_RULES: tuple[Callable[[Preference], Fault | None], ...] = (_no_prompt, _other_prompt, _same_answers)
+_PREFERENCE_RULES: tuple[Callable[[Preference], Fault | None], ...] = (
+    _unanswered,
+    _other_prompt,
+    _several_messages,
+    _same_answers,
+)
 
 
 def _comparable(messages: Sequence[Message]) -> list[Message]:

@@ -35,6 +35,15 @@ CORPORA: dict[str, tuple[str, dict[str, int]]] = {
     "oasst_messages.jsonl": ("oasst", {"Ranking": 14, "spam": 1}),
     "ultrafeedback.jsonl": ("ultrafeedback", {"Ranking": 3, "Preference": 1, "tie": 1}),
     "ranked_list.jsonl": ("ranked_list", {"Ranking": 4, "ambiguous_prompt": 1, "bad_scores": 1}),
+    "kto.jsonl": ("openai", {"Ranking": 5}),
+    "pairwise.jsonl": (
+        "pairwise",
+        {
+            **{"Preference": 8, "inconsistent": 2, "tie": 3, "no_verdict": 2},
+            **{"orders_differ": 1, "bad_winner": 1},
+        },
+    ),
+    "mt_bench.jsonl": ("mt_bench", {"Prompt": 3, "empty_question": 1}),
     "self_instruct.jsonl": ("self_instruct", {"Chat": 4, "missing_output": 1, "bad_instances": 1}),
 }
 

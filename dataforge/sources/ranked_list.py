@@ -4,13 +4,14 @@
 
 The prompt is `prompt`, `instruction`, `question`, `query` or `user_input`, text or messages; the list is `responses`,
 `answers`, `outputs`, `completions`, `candidates`, or `responses_and_scores` as in the comparisons of GPT-4-LLM. An
-answer is text, or an object with `response`, `text`, `content` or `answer` and where present `score`. Scores may also
-stand in a list of their own, `scores`, `rewards` or Magpie's `rewards_armorm`, as numbers or objects with `score`.
-Where nothing has a score, the first answer is the best, the second the next. Other names are said by `prompt:`,
-`replies:` and `scores:`.
+answer is text, or an object with `response`, `text`, `content` or `answer` and where present `score` and its writer,
+`model` or `source`. Scores may also stand in a list of their own, `scores`, `rewards` or Magpie's `rewards_armorm`, as
+numbers or objects with `score`. Where nothing has a score, the first answer is the best, the second the next. Other
+names are said by `prompt:`, `replies:` and `scores:`.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from dataforge import config
@@ -50,14 +51,11 @@ def convert(row: Row, settings: Settings) -> Ranking:
     listed = columns[_column(columns, settings.replies, _REPLIES, "replies")]
     if not isinstance(listed, list):
         raise RowError("bad_replies", f"the answers must be a list, not {type(listed).__name__}")
-    texts, own = (
-        zip(*(_answer(found, at) for at, found in enumerate(listed, start=1)), strict=True) if listed else ((), ())
-    )
-    scores = _scores(columns, settings, own)
+    replies = [_answer(found, at) for at, found in enumerate(listed, start=1)]
+    scores = _scores(columns, settings, [reply.score for reply in replies])
     if all(score is None for score in scores):
-        return ranked(row, prompt, [Reply(Message("assistant", said), rank=at) for at, said in enumerate(texts)])
-    replies = [Reply(Message("assistant", said), score=score) for said, score in zip(texts, scores, strict=True)]
-    return ranked(row, prompt, replies)
+        return ranked(row, prompt, [replace(reply, rank=at) for at, reply in enumerate(replies)])
+    return ranked(row, prompt, [replace(reply, score=score) for reply, score in zip(replies, scores, strict=True)])
 
 
 def _column(columns: Mapping[str, Any], named: str | None, usual: Sequence[str], setting: str) -> str:
@@ -71,16 +69,18 @@ def _column(columns: Mapping[str, Any], named: str | None, usual: Sequence[str],
     return found[0]
 
 
-def _answer(found: Any, number_: int) -> tuple[str, float | None]:
-    score = None
-    if isinstance(found, dict):
-        names = [name for name in _TEXTS if isinstance(found.get(name), str)]
-        if len(names) != 1:
-            raise RowError("bad_reply", f"answer {number_} must hold exactly one of {', '.join(map(repr, _TEXTS))}")
-        score, found = number(found.get("score"), "score"), found[names[0]]
-    if not isinstance(found, str):
+def _answer(found: Any, number_: int) -> Reply:
+    """An answer with the score and the writer that stand beside it."""
+    if isinstance(found, str):
+        return Reply(Message("assistant", found))
+    if not isinstance(found, dict):
         raise RowError("bad_reply", f"answer {number_} must be text or an object, not {type(found).__name__}")
-    return found, score
+    names = [name for name in _TEXTS if isinstance(found.get(name), str)]
+    if len(names) != 1:
+        raise RowError("bad_reply", f"answer {number_} must hold exactly one of {', '.join(map(repr, _TEXTS))}")
+    writer = next((found[key] for key in ("model", "source") if isinstance(found.get(key), str)), None)
+    facts = {} if writer is None else {"model": writer}
+    return Reply(Message("assistant", found[names[0]]), score=number(found.get("score"), "score"), facts=facts)
 
 
 def _scores(columns: Mapping[str, Any], settings: Settings, own: Sequence[float | None]) -> list[float | None]:

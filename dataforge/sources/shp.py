@@ -4,8 +4,8 @@
 
 `labels` is 1 where A is preferred, else 0. The preferred comment must have the strictly higher score and be written no
 earlier than the other (`seconds_difference` is how much later); a record that says otherwise is rejected. Scores,
-times, ratio and domain are kept; the margin is the ratio of the scores. All pairs on a post stay on one side of the
-split.
+times, ratio and domain are kept under the names that `mine_votes` gives them; the margin is the ratio of the scores,
+taken from them where no `score_ratio` stands there. All pairs on a post stay on one side of the split.
 """
 
 from typing import Any
@@ -39,13 +39,20 @@ def convert(row: Row, settings: Settings) -> Preference:
     if later is not None and later < 0:
         raise RowError("preferred_is_earlier", f"'seconds_difference' is {later:g}: the preferred comment came first")
     ratio = number(columns.get("score_ratio"), "score_ratio")
-    facts: dict[str, Any] = {
-        "scores": scores,
-        "times": times,
-        "seconds_difference": later,
+    if ratio is None and scores[1] > 0:
+        ratio = scores[0] / scores[1]
+    if later is None and times[0] is not None and times[1] is not None:
+        later = times[0] - times[1]
+    known: dict[str, Any] = {
+        "rule": "shp",
+        **dict(zip(("score_chosen", "score_rejected"), scores, strict=True)),
         "score_ratio": ratio,
-        **{key: columns[key] for key in ("domain", "upvote_ratio", "post_id") if columns.get(key) is not None},
+        **dict(zip(("created_chosen", "created_rejected"), times, strict=True)),
+        "seconds_later": later,
+        "post": columns.get("post_id"),
+        **{key: columns.get(key) for key in ("domain", "upvote_ratio")},
     }
+    facts = {key: value for key, value in known.items() if value is not None}
     asked = (Message("user", text(columns, "history").strip()),)
     chosen, rejected = ((Message("assistant", text(columns, f"human_ref_{side}").strip()),) for side in (better, worse))
     post = columns.get("post_id")

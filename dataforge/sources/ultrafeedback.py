@@ -89,6 +89,9 @@ def _binarized(row: Row, facts: dict[str, Any]) -> Preference:
     if isinstance(asked, str) and prompt and prompt[-1].text.strip() != asked.strip():
         raise RowError("prompt_differs", "'prompt' is not what the two conversations begin with")
     scores = [number(columns.get(f"score_{name}"), f"score_{name}") for name in ("chosen", "rejected")]
+    facts |= {
+        f"score_{name}": score for name, score in zip(("chosen", "rejected"), scores, strict=True) if score is not None
+    }
     margin = None
     if scores[0] is not None and scores[1] is not None:
         margin = scores[0] - scores[1]

@@ -49,7 +49,7 @@ def main() -> None:
 
 def _apart(pairs: Sequence[Sequence[Rendering]]) -> list[Rendering]:
     """All first sides and then all second ones, in one order by hash: the sides of a pair are never neighbours."""
-    ordered = sorted(pairs, key=lambda pair: hashlib.blake2b(pair[0].chat.id.encode()).digest())
+    ordered = sorted(pairs, key=lambda pair: hashlib.blake2b(pair[0].record.id.encode()).digest())
     return [pair[side] for side in range(2) for pair in ordered]
 
 

@@ -304,7 +304,7 @@ def test_records_that_are_refused_when_encoded_again_are_told_once(folder: Path)
     change_records(folder, spoil)
     found = "\n".join(deep.prove(folder, None, 50).faults)
     assert f"train: record {changed[0]}: is refused when encoded again: gate/control_token: message 1" in found
-    assert f"train: row {changed[1]}#5: has " in found
+    assert f"train: record {changed[1]}: has " in found
     assert "tokens, more than max_tokens" in found
     assert f"train: record {changed[2]}: is refused when encoded again: gate/no_answer" in found
     for identity in changed[3:]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataforge import components, record_table
-from dataforge.records import Chat, Origin, Preference, Ranking, Reject, Row, record_id
+from dataforge.records import Chat, Origin, Preference, Prompt, Ranking, Reject, Row, record_id
 from tests.chat_corpora import CORPORA, rows
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +27,9 @@ KEYS = [
     *("trans_instruction", "trans_output", "chat", "meta_instruction", "message_tree_id", "message_id", "parent_id"),
     *("responses", "scores", "history", "human_ref_A", "human_ref_B", "score_A", "score_B", "text", "role", "replies"),
     *("from", "value", "content", "turn_1", "Human", "MOSS", "Commands", "response", "overall_score", "rank", "lang"),
+    *("model_a", "model_b", "winner", "conversation_a", "conversation_b", "turn", "turns", "category", "question_id"),
+    *("model_1", "model_2", "g1_winner", "g2_winner", "g1_user_prompt", "g2_user_prompt", "judge", "reference"),
+    *("output_1", "output_2", "preference", "generator_1"),
 ]
 WORDS = ["", "human", "gpt", "user", "assistant", "prompter", "function_call", "text", "1", "{}", '{"name": "f"}', "好"]
 VALUES = st.recursive(
@@ -88,4 +91,4 @@ def test_a_sample_holds_what_was_counted_by_hand(name: str) -> None:
         key = record.reason if isinstance(record, Reject) else type(record).__name__
         found[key] = found.get(key, 0) + 1
     assert found == wanted
-    assert all(isinstance(record, Chat | Preference | Ranking | Reject) for record in made)
+    assert all(isinstance(record, Chat | Preference | Prompt | Ranking | Reject) for record in made)

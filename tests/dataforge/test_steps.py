@@ -40,7 +40,7 @@ def built(path: Path, folder: Path, *overrides: str) -> Outcome:
 def ids(path: Path, *overrides: str) -> list[str]:
     """The ids of a recipe's records, in the order of its files."""
     sample = first_records(Line(recipe.read(config.load(path, overrides))), 1000, {})
-    return [encoded.chat.id for encoded in sample.encoded]
+    return [encoded.record.id for encoded in sample.encoded]
 
 
 def rejected(folder: Path) -> list[dict[str, Any]]:

@@ -57,7 +57,7 @@ TEMPLATES = {
 
 def trained_by(oracle: Any, result: Encoded, template: str) -> set[int]:
     """Check every row against the oracle; returns the messages that are trained."""
-    messages: list[Any] = [{"role": message.role, "content": message.content} for message in result.chat.messages]
+    messages: list[Any] = [{"role": message.role, "content": message.content} for message in result.record.messages]
     stop = oracle.convert_tokens_to_ids("<|im_end|>")
     trained: set[int] = set()
     for row in result.rows:
@@ -149,7 +149,7 @@ def test_where_the_seam_falls_inside_a_merge_the_row_is_what_a_server_would_see(
     tokenizer: BaseTokenizer, oracle: Any, tmp_path: Path
 ) -> None:
     result = rows_of(turns("hello", "hello"), PLAIN_COLON, tokenizer, tmp_path)
-    rendered = [{"role": message.role, "content": message.content} for message in result.chat.messages]
+    rendered = [{"role": message.role, "content": message.content} for message in result.record.messages]
     whole = oracle.apply_chat_template(rendered, chat_template=PLAIN_COLON, return_dict=False)
     assert whole[: len(result.rows[0].input_ids)] != result.rows[0].input_ids.tolist(), "the example shows no seam"
     assert result.forked == 1

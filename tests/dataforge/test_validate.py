@@ -124,7 +124,7 @@ OTHER = Message("assistant", "b")
     ("prompt", "chosen", "rejected", "expected"),
     [
         ((USER,), (ANSWER,), (OTHER,), None),
-        ((USER, ANSWER, USER), (ANSWER,), (OTHER, USER, ANSWER), None),
+        ((USER, ANSWER, USER), (ANSWER,), (OTHER, USER, ANSWER), "several_messages"),
         ((USER,), (ANSWER,), (Message("assistant", " a\n", weight=1),), "same_answers"),
         (
             (USER,),
@@ -137,7 +137,7 @@ OTHER = Message("assistant", "b")
         ((USER, ANSWER), (ANSWER,), (OTHER,), "no_prompt"),
         ((USER,), (USER, ANSWER), (OTHER,), "other_prompt"),
         ((USER,), (ANSWER,), (), "other_prompt"),
-        ((USER,), (ANSWER,), (OTHER, USER), "no_answer"),
+        ((USER,), (ANSWER,), (OTHER, USER), "several_messages"),
         ((USER,), (Message("assistant", " "),), (OTHER,), "empty_message"),
         ((USER,), (ANSWER,), (Message("assistant", "<s>"),), "control_token"),
     ],

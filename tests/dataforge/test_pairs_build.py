@@ -1,0 +1,177 @@
+"""Builds of pairs and of prompts, held against what transformers renders and encodes for each answer alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from transformers import AutoTokenizer
+
+from dataforge import check, config, deep, preview, shards
+from dataforge.bases import resolve
+from dataforge.build import Options, Outcome, build
+from dataforge.errors import BuildError
+from dataforge.pair_shards import PairShard, PromptShard
+
+ROWS: list[dict[str, Any]] = [
+    {
+        "instruction": f"问题 {n}: what is {n} + {n}?",
+        "input": "请简短" if n % 3 else "",
+        "chosen": f"{2 * n}。",
+        "rejected": "I do not know " * (n % 5 + 1),
+    }
+    for n in range(60)
+]
+
+
+def built(
+    folder: Path, kind: str, rows: list[dict[str, Any]], *, out: str = "out", workers: int = 1, **more: Any
+) -> Outcome:
+    """A build of the rows as alpaca records."""
+    data = folder / "rows.jsonl"
+    data.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    recipe = {
+        "name": "r",
+        "tokenizer": "smollm2-135m",
+        "kind": kind,
+        "split": {"eval": 0.2},
+        "sources": [{"use": "alpaca", "path": "rows.jsonl"}],
+        **more,
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(json.dumps(recipe))
+    return build(config.load(path), folder / out, lambda _: None, Options(workers=workers))
+
+
+def test_both_completions_go_on_from_the_ids_that_a_server_feeds(tmp_path: Path) -> None:
+    outcome = built(tmp_path, "pairs", ROWS)
+    tokenizer = AutoTokenizer.from_pretrained(resolve("smollm2-135m"))
+    rows = {row["instruction"]: row for row in ROWS}
+    seen = 0
+    for split in ("train", "eval"):
+        records = {
+            row["id"]: row
+            for path in sorted((tmp_path / "out" / "records").glob(f"{split}-*"))
+            for row in pq.read_table(path).to_pylist()
+        }
+        pairs = [
+            pair
+            for entry in outcome.manifest.shards
+            if entry.split == split
+            for pair in PairShard(tmp_path / "out" / entry.file)
+        ]
+        assert {pair.record_id for pair in pairs} == set(records)
+        for pair in pairs:
+            asked = records[pair.record_id]["prompt"][0]["content"]
+            row = rows[asked.split("\n")[0]]
+            assert asked == "\n".join(filter(None, (row["instruction"], row["input"])))
+            messages = [{"role": "user", "content": asked}]
+            prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+            assert pair.prompt_ids.tolist() == prompt
+            for side, ids in (("chosen", pair.chosen_completion_ids), ("rejected", pair.rejected_completion_ids)):
+                answer = {"role": "assistant", "content": row[side]}
+                whole = tokenizer.apply_chat_template([*messages, answer], return_dict=False)
+                # The newline that the template writes after the stop is not the model's to write.
+                assert [*prompt, *ids.tolist()] == whole[:-1]
+                assert ids[-1] == tokenizer.convert_tokens_to_ids("<|im_end|>")
+            seen += 1
+    assert seen == len(ROWS)
+    assert outcome.manifest.turns.model_dump() == {
+        "certified": 2 * len(ROWS),
+        "forked": 0,
+        "refused": 0,
+        "fork_tokens": 0,
+    }
+    assert not list(check.faults(tmp_path / "out"))
+    assert not deep.prove(tmp_path / "out", None, 9).faults
+
+
+def test_prompts_are_what_a_server_feeds(tmp_path: Path) -> None:
+    outcome = built(tmp_path, "prompts", ROWS, steps=[{"use": "to_prompts"}])
+    tokenizer = AutoTokenizer.from_pretrained(resolve("smollm2-135m"))
+    expected = sorted(
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": "\n".join(filter(None, (row["instruction"], row["input"])))}],
+            add_generation_prompt=True,
+            return_dict=False,
+        )
+        for row in ROWS
+    )
+    found = [ids.tolist() for entry in outcome.manifest.shards for ids in PromptShard(tmp_path / "out" / entry.file)]
+    assert sorted(found) == expected
+    assert not list(check.faults(tmp_path / "out"))
+    assert not deep.prove(tmp_path / "out", None, 9).faults
+
+
+@pytest.mark.parametrize("kind", ["pairs", "prompts"])
+def test_the_digest_does_not_depend_on_workers(tmp_path: Path, kind: str) -> None:
+    steps = [{"use": "to_prompts"}] if kind == "prompts" else []
+    one = built(tmp_path, kind, ROWS, steps=steps, out="one").manifest.digest
+    assert built(tmp_path, kind, ROWS, steps=steps, out="two", workers=2).manifest.digest == one
+
+
+def test_a_margin_is_in_the_shards_and_in_their_hash(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "p", "chosen": "a", "rejected": "b", "score_chosen": 3.5, "score_rejected": 1.0, "prompt_id": "x"}
+    ]
+    rows[0]["chosen"] = [{"role": "user", "content": "p"}, {"role": "assistant", "content": "a"}]  # type: ignore[assignment]
+    rows[0]["rejected"] = [{"role": "user", "content": "p"}, {"role": "assistant", "content": "b"}]  # type: ignore[assignment]
+    source = [{"use": "ultrafeedback", "path": "rows.jsonl"}]
+    outcome = built(tmp_path, "pairs", rows, sources=source, split={"eval": 0})
+    (entry,) = outcome.manifest.shards
+    (pair,) = PairShard(tmp_path / "out" / entry.file)
+    assert pair.margin == 2.5
+    rows[0]["score_chosen"] = 4.5
+    (other,) = built(tmp_path, "pairs", rows, sources=source, split={"eval": 0}, out="other").manifest.shards
+    assert other.columns_sha256 != entry.columns_sha256
+
+
+def test_the_longer_side_decides_whether_a_pair_fits(tmp_path: Path) -> None:
+    rows = [
+        {"instruction": "a", "chosen": "b " * 60, "rejected": "c " * 60},
+        {"instruction": "d", "chosen": "e", "rejected": "f " * 200},
+    ]
+    manifest = built(tmp_path, "pairs", rows, max_tokens=128, split={"eval": 0}).manifest
+    assert manifest.statistics["train"].rows == 1
+    assert manifest.statistics["train"].tokens > 128
+    assert manifest.funnel[-1].rejected == {"too_long": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "way_out"),
+    [("chat", "`kind: pairs`"), ("prompts", "`- use: to_prompts`")],
+)
+def test_pairs_in_a_build_of_something_else_say_the_way_out(tmp_path: Path, kind: str, way_out: str) -> None:
+    with pytest.raises(BuildError, match=r"nothing is left to train on") as caught:
+        built(tmp_path, kind, ROWS)
+    assert way_out in str(caught.value)
+
+
+def test_a_pair_is_shown_as_its_two_sides(tmp_path: Path) -> None:
+    outcome = built(tmp_path, "pairs", ROWS)
+    of_build = preview.of_build(outcome.folder, 2)
+    of_recipe = preview.of_recipe(config.load(tmp_path / "recipe.yaml"), 60)
+    shown = of_build.shown[0]
+    assert [row.id.partition("#")[2] for row in shown.rows] == ["chosen", "rejected"]
+    assert shown in of_recipe.shown
+    prompts = ["".join(token.text for token in row.tokens if not token.trained) for row in shown.rows]
+    assert prompts[0] == prompts[1]
+    answers = ["".join(token.text for token in row.tokens if token.trained) for row in shown.rows]
+    assert [answer.removesuffix("<|im_end|>").strip() for answer in answers] == [
+        message.text.strip() for message in shown.messages[-2:]
+    ]
+
+
+def test_a_changed_token_of_a_pair_is_found(tmp_path: Path) -> None:
+    outcome = built(tmp_path, "pairs", ROWS)
+    entry = outcome.manifest.shards[0]
+    path = tmp_path / "out" / entry.file
+    content = bytearray(path.read_bytes())
+    place = content.rindex(np.array(PairShard(path)[0].prompt_ids[:8], dtype="<i4").tobytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    assert f"{entry.file}: the bytes are not those that were built" in list(check.faults(tmp_path / "out"))
+    with pytest.raises(BuildError, match="bytes are not those that were built"):
+        shards.open_build(tmp_path / "out")
