@@ -173,7 +173,7 @@ def fault(line: str) -> Fault:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        return Fault("broken_json", f"{error.msg} at column {error.colno} of {line[:200]!r}")
+        return Fault("broken_json", f"{error.msg} at column {error.colno} of {line.rstrip()[:200]!r}")
     if not isinstance(value, dict):
         return Fault("not_an_object", f"a record is a JSON object, not {type(value).__name__}")
     keys = ", ".join(map(repr, list(value)[:12])) or "none"

@@ -10,9 +10,9 @@ on the post itself a reply with its score, for `- use: mine_votes` to find prefe
 
 What is taken is settled as in Stanford's SHP, and the values can be set: posts with text of their own, of at least 10
 points, from before 2023, not edited and not for adults, with their best 50 comments of at least 2 points; nothing that
-is deleted or by a deleted user or a moderator, and no comment by who wrote the post. Beyond SHP, stickied rows, bots and
-hidden scores are left out; `keep:` takes any of these. The station `threads` of the
-funnel counts what each rule leaves out. A month whose scores are from before anybody voted is refused.
+is deleted or by a deleted user or a moderator, and no comment by who wrote the post. Beyond SHP, what is stickied, by
+a bot or of a hidden score is left out; `keep:` takes any of these. The station `threads` of the funnel counts what each
+rule leaves out. A month whose scores are from before anybody voted is refused.
 
 `&amp;`, `&gt;` and `&lt;` become their characters, links their text, and what communities call things by its words.
 """
