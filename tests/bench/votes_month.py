@@ -189,7 +189,7 @@ def _base36(numbers: np.ndarray, width: int) -> list[str]:
     for place in range(width - 1, -1, -1):
         digits[:, place] = DIGITS[rest % 36]
         rest = rest // 36
-    return digits.view(f"S{width}").ravel().astype(str).tolist()  # type: ignore[no-any-return]
+    return digits.view(f"S{width}").ravel().astype(str).tolist()
 
 
 def _word(draw: np.random.Generator) -> str:
