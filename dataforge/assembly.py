@@ -80,8 +80,10 @@ does not serve."""
 
 
 @contextmanager
-def database(scratch: Path, memory: str = MEMORY) -> "Iterator[duckdb.DuckDBPyConnection]":
+def database(scratch: Path, name: str = "", memory: str = MEMORY) -> "Iterator[duckdb.DuckDBPyConnection]":
     """A database of its own that spills to `scratch`; it keeps no order that a query does not say.
+
+    With a name its tables are a file there, which takes less memory where they are large.
 
     Raises `BuildError` where there is no room.
     """
@@ -93,7 +95,7 @@ def database(scratch: Path, memory: str = MEMORY) -> "Iterator[duckdb.DuckDBPyCo
         "preserve_insertion_order": "false",
     }
     try:
-        with duckdb.connect(":memory:", config=settings) as opened:
+        with duckdb.connect(str(scratch / name) if name else ":memory:", config=settings) as opened:
             opened.execute("SET enable_progress_bar = false")
             yield opened
     except (duckdb.IOException, duckdb.OutOfMemoryException) as error:

@@ -37,7 +37,7 @@ def connection(scratch: Path | None = None) -> "Iterator[duckdb.DuckDBPyConnecti
     """A database of its own, with a folder for what does not fit into its memory: `scratch`, or a passing one."""
     with (
         tempfile.TemporaryDirectory(prefix="forge-") as passing,
-        assembly.database(scratch or Path(passing), MEMORY) as opened,
+        assembly.database(scratch or Path(passing), memory=MEMORY) as opened,
     ):
         yield opened
 

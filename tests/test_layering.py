@@ -47,6 +47,9 @@ DATAFORGE = [
     "xml_rows",
     "stack_dump",
     "stack_threads",
+    "dump_lines",
+    "reddit_rules",
+    "reddit_threads",
     "arrow_rows",
     "json_lines",
     "json_stream",
@@ -128,6 +131,7 @@ SOURCES_MAY_IMPORT = {
     *("config", "records", "text", "columns", "fields", "sandbox"),
     *("message_objects", "opinions", "dialogue", "html_remnants"),
     *("assembly", "content", "compression", "errors", "html_markdown", "stack_dump", "stack_threads"),
+    *("reddit_rules", "reddit_threads"),
 }
 FORMATS_MAY_IMPORT = {"config", "charsets", "content", "arrow_rows", "json_lines", "json_stream", "delimited"}
 STEPS_MAY_IMPORT = {

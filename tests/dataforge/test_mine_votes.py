@@ -145,6 +145,12 @@ def test_what_the_settings_drop_is_counted_at_the_first_of_them(
     assert {what: count for what, count in counted.items() if what in DROPPED} == counts
 
 
+def test_the_window_of_time_holds_whichever_answer_came_first() -> None:
+    replies = [answer("a", 0, 9), answer("b", 50, 1)]
+    assert mined(*replies, rule="h4", max_seconds_apart=50)[0] == ["a>b"]
+    assert mined(*replies, rule="h4", max_seconds_apart=49)[1] == {"compared": 1, "seconds_apart": 1}
+
+
 def test_ratios_are_compared_as_they_are_written() -> None:
     # 1.1 * 10 is a little more than 11 as a float.
     assert mined(answer("a", 1, 10), answer("b", 2, 11), min_ratio=1.1)[0] == ["b>a"]
@@ -163,6 +169,8 @@ def test_lengths_and_common_words_of_two_answers() -> None:
     replies = [answer("a", 1, 1, long), answer("b", 2, 2, "yeast makes the gas"), answer("c", 3, 3, "no idea at all")]
     assert mined(*replies, max_length_ratio=6)[0] == ["b>a", "c>b"]
     assert mined(*replies, max_length_ratio=5)[1]["length_ratio"] == 2
+    assert mined(answer("a", 1, 1, "xxx"), answer("b", 2, 2, "xx"), max_length_ratio=1.5)[0] == ["b>a"]
+    assert mined(answer("a", 1, 1, "xxx"), answer("b", 2, 2, "xx"), max_length_ratio=1.49)[0] == []
     # Three of five content words.
     assert mined(*replies, min_overlap=0.6)[0] == ["b>a"]
     assert mined(*replies, min_overlap=0.61)[1]["overlap"] == 3
@@ -377,6 +385,15 @@ def test_a_side_that_is_rarer_by_chance_is_not_thinned_and_where_one_is_missing_
     assert [each.reason for each in made] == ["no_pair"] * 3
     assert (counts["shorter_thinned"], counts["pairs"]) == (3, 0)
     assert balanced([])[0] == []
+
+
+def test_which_pairs_are_thinned_is_drawn_by_the_ids() -> None:
+    long = [thread(answer("a", 1, 1, "x"), answer("b", 2, 2, "xx"), post=f"long {at}") for at in range(30)]
+    short = [thread(answer("a", 1, 1, "xx"), answer("b", 2, 2, "x"), post=f"short {at}") for at in range(12)]
+    made, _ = balanced([*long, *short])
+    ranked = sorted(range(30), key=lambda at: seeds.draw(7, "mine_votes", "balance", f"post eli5/long {at}", "b", "a"))
+    assert [at for at in range(30) if isinstance(made[at], list)] == sorted(ranked[:12])
+    assert not any(isinstance(each, Reject) for each in made[30:])
 
 
 def test_equal_threads_are_balanced_one_by_one() -> None:
