@@ -96,7 +96,7 @@ class Page:
         return f"<{kind}>{self.inline()}</{kind}>"
 
     def paragraphs(self, depth: int) -> str:
-        return f"<p>{self.inline()}</p>\n\n{self.blocks(depth)}"
+        return f"<p>{self.text()} {self.inline()}</p>\n\n{self.blocks(depth)}"
 
     def blocks(self, depth: int = 0) -> str:
         return "\n\n".join(self.block(depth) for _ in self.many(3))
