@@ -49,6 +49,7 @@ DATAFORGE = [
     "stack_threads",
     "dump_lines",
     "reddit_rules",
+    "reddit_scores",
     "reddit_threads",
     "arrow_rows",
     "json_lines",
