@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args, runtim
 import pyarrow as pa
 
 from dataforge import config
+from dataforge.assembly import Assembler
 from dataforge.content import Content, Item
 from dataforge.context import Context, Depends
 from dataforge.llm.requests import Ask
@@ -210,6 +211,11 @@ def binary(name: str) -> bool:
 def resolver(name: str) -> Resolver | None:
     """How the source of that name finds the source that it stands for; None for one that reads records itself."""
     return getattr(importlib.import_module(f"dataforge.sources.{name}"), "resolve", None)
+
+
+def assembler(name: str) -> Assembler | None:
+    """What makes the rows of the source of that name from all its files at once; None where they are its files'."""
+    return getattr(importlib.import_module(f"dataforge.sources.{name}"), "assemble", None)
 
 
 def step(name: str) -> StepModule:
