@@ -36,6 +36,10 @@ DATAFORGE = [
     "expressions",
     "languages",
     "refusals",
+    "prompt_set",
+    "made_texts",
+    "masks",
+    "instruction_filters",
     "personal",
     "overlap",
     "votes",
@@ -129,7 +133,19 @@ SOURCES_MAY_IMPORT = {
 FORMATS_MAY_IMPORT = {"config", "charsets", "content", "arrow_rows", "json_lines", "json_stream", "delimited"}
 STEPS_MAY_IMPORT = {
     *("errors", "config", "records", "seeds", "text", "opinions", "minhash", "context", "record_keys"),
-    *("task_templates", "request_templates", "llm", "promptsource_file", "expressions", "languages", "refusals", "personal", "overlap", "votes"),
+    *("prompt_set", "made_texts", "masks", "instruction_filters"),
+    *(
+        "task_templates",
+        "request_templates",
+        "llm",
+        "promptsource_file",
+        "expressions",
+        "languages",
+        "refusals",
+        "personal",
+        "overlap",
+        "votes",
+    ),
 }
 EXPORTS_MAY_IMPORT = {"records", "shapes"}
 TRAINKIT_MAY_IMPORT = {"errors", "config", "seeds", "shards"}
