@@ -6,12 +6,13 @@ from collections import Counter
 from dataforge import languages
 from dataforge.text import pieces
 
-_STOP_WORDS = frozenset(
-    "a an the and or but if of to in on at by for with from as is are was were be been being am do does did have has had "
-    "it its this that these those he she they we you i me him her them us my your his their our not no nor so than then "
-    "there here what which who whom when where why how can could will would shall should may might must just very too "
-    "的 了 是 在 和 与 或 也 都 就 而 及 着 吗 呢 吧 啊 呀 把 被 我 你 他 她 它 们 这 那 个 之 其 不 没 有 很 会 要 能".split()
-)
+_ENGLISH = """
+    a an the and or but if of to in on at by for with from as is are was were be been being am do does did have has had
+    it its this that these those he she they we you i me him her them us my your his their our not no nor so than then
+    there here what which who whom when where why how can could will would shall should may might must just very too
+"""
+_CHINESE = "的了是在和与或也都就而及着吗呢吧啊呀把被我你他她它们这那个之其不没有很会要能"
+_STOP_WORDS = frozenset([*_ENGLISH.split(), *_CHINESE])
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _MARKED = re.compile(r"(?m)^\s*(?:[-*+]\s+)?\(?\d{1,3}[.)、）]\s*")
 _QUOTES = {'"': '"', "\u201c": "\u201d", "「": "」", "『": "』", "`": "`"}
