@@ -8,8 +8,8 @@ grows from each seed. What is drawn depends on the build's seed, the record, the
 
 A request asks for `tasks` new ones, written one below the other. Where the reply was broken off, its last task is
 dropped (`truncated`) and the others are kept. A task that is not in the form is `malformed`; one that its own seed has
-made already, or that is a seed, is `repeated`; one whose answer is a refusal is `refused`. The other filters are
-in `instruction_filters`: `too_short`, `too_long`, `keyword`, `program`, `punctuation`, `foreign`, `no_output`, `echo`,
+made already, or that is a seed, is `repeated`; one in another language than was asked for is `wrong_language`; one
+whose answer is a refusal is `refused`. The other filters are in `instruction_filters`: `too_short`, `too_long`, `keyword`, `program`, `punctuation`, `foreign`, `no_output`, `echo`,
 `unfinished`. Each task that is dropped is a reject.
 
 What differs from the papers: there the pool is one, and each request sees what all before it made, which is a matter
@@ -29,18 +29,27 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import Field
 
-from dataforge import config, made_texts, request_templates, seeds
+from dataforge import config, request_templates, seeds
 from dataforge.context import Context, Depends
 from dataforge.errors import InputError, first_line
 from dataforge.instruction_filters import CHINESE_KEYWORDS, ENGLISH_KEYWORDS, Keywords, Task, fault
 from dataforge.llm.requests import Ask, NoReply, Request
-from dataforge.prompt_set import Language, PromptSet, Tally, language_for, own_folder, refused, single_round
+from dataforge.prompt_set import (
+    Language,
+    PromptSet,
+    Tally,
+    language_for,
+    language_of_text,
+    own_folder,
+    refused,
+    single_round,
+)
 from dataforge.records import Chat, Message, Record, Reject, derived_id, group_of
 from dataforge.refusals import refusal
 from dataforge.text import normalised
 
 _PART = re.compile(
-    r"^[ \t>*#_]*(?:\d+[.)、．]\s*)?(?P<part>instruction|input|output|指令|输入|输出)[ \t*_]*[:：][ \t*_]*",
+    r"^[ \t>*#_]*(?:\d+[.)、]\s*)?(?P<part>instruction|input|output|指令|输入|输出)[ \t*_]*[:：][ \t*_]*",
     re.IGNORECASE | re.MULTILINE,
 )
 _HEADING = re.compile(
@@ -113,7 +122,7 @@ class Asker:
                     made.append(self._dropped(record, reply.reason, reply.detail, *place))
                     continue
                 for item, task in enumerate(parsed(text, whole)):
-                    verdict = self._verdict(task, seen)
+                    verdict = self._verdict(task, language, seen)
                     if isinstance(verdict, tuple):
                         made.append(self._dropped(record, *verdict, *place, str(item)))
                     else:
@@ -127,7 +136,8 @@ class Asker:
     ) -> tuple[Mapping[str, str], ...]:
         place = (self.name, record, str(number), str(at))
         own = self._drawn(grown, min(self.settings.machine, self.settings.shown - 1), "machine", *place)
-        others = [task for task in self.pool if task.instruction != seed.instruction]
+        alike = [task for task in self.pool if language_of_text(task.instruction) == language]
+        others = [task for task in alike or self.pool if task.instruction != seed.instruction]
         shown = [seed, *self._drawn(others, self.settings.shown - 1 - len(own), "seed", *place), *own]
         return self.prompts.messages("tasks", language, examples=shown, tasks=self.settings.tasks)
 
@@ -136,10 +146,12 @@ class Asker:
         ranked = sorted((draw(task.instruction, task.input), at) for at, task in enumerate(tasks))
         return [tasks[at] for _, at in ranked[:count]]
 
-    def _verdict(self, task: Task | tuple[str, str], seen: set[str]) -> Task | tuple[str, str]:
+    def _verdict(self, task: Task | tuple[str, str], language: Language, seen: set[str]) -> Task | tuple[str, str]:
         if isinstance(task, tuple):
             return task
         found = fault(task, self.keywords)
+        if found is None and language_of_text(task.instruction) != language:
+            found = "wrong_language", f"is not in the language that was asked for: {task.instruction[:120]!r}"
         if found is None and normalised(task.instruction) in seen:
             found = "repeated", f"is a seed, or was made of this seed before: {task.instruction[:120]!r}"
         if found is None and refusal(task.output):
@@ -193,17 +205,16 @@ def parsed(text: str, whole: bool) -> Iterator[Task | tuple[str, str]]:
         elif [kind for kind, _ in task] not in ([0, 1, 2], [0, 2]):
             yield "malformed", f"has not an instruction, an input and an output, each once: {begins}"
         else:
-            said = {kind: content for kind, content in task}
+            said = dict(task)
             given = said.get(1, "")
             yield Task(said[0], "" if given.lower() in _NO_INPUT else given, said[2])
 
 
 def _before_heading(content: str) -> str:
     """A part of a task without the line that begins the next one at its end."""
-    heading = None
-    for heading in _HEADING.finditer(content):
-        pass
-    return content[: heading.start()] if heading and not content[heading.end() :].strip() else content
+    headings = list(_HEADING.finditer(content))
+    last = headings[-1] if headings else None
+    return content[: last.start()] if last and not content[last.end() :].strip() else content
 
 
 def pool(path: Path) -> list[Task]:
@@ -225,11 +236,13 @@ def pool(path: Path) -> list[Task]:
 
 def _seeds(row: Any, place: str) -> Iterator[Task]:
     named = row if isinstance(row, dict) else {}
-    for instance in named.get("instances", [named]):
-        values = (named.get("instruction"), instance.get("input") or "", instance.get("output"))
-        if not all(isinstance(value, str) for value in values) or not values[0] or not values[2]:
+    instances = named.get("instances", [named])
+    for instance in instances if isinstance(instances, list) else [None]:
+        found = instance if isinstance(instance, dict) else {}
+        instruction, given, output = named.get("instruction"), found.get("input") or "", found.get("output")
+        if not (isinstance(instruction, str) and isinstance(given, str) and isinstance(output, str)):
             raise InputError(f"{place}: a seed task needs `instruction`, and `output` beside it or in `instances`")
-        yield Task(values[0], "" if values[1].strip().lower() in _NO_INPUT else values[1], values[2])
+        yield Task(instruction, "" if given.strip().lower() in _NO_INPUT else given, output)
 
 
 def depends(settings: Settings) -> tuple[Depends, ...]:
