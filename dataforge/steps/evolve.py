@@ -69,7 +69,7 @@ class Settings(config.Settings):
     answerer: str | None = None
     """Another model that answers in its place."""
     rounds: Annotated[int, Field(ge=1, le=10)] = 1
-    operations: Annotated[list[Operation], Field(min_length=1)] = list(_OPERATIONS)
+    operations: Annotated[tuple[Operation, ...], Field(min_length=1)] = _OPERATIONS
     """What may be drawn; one that stands here twice is drawn twice as often."""
     keep: bool = True
     """The record itself stays, before what became of it."""

@@ -9,8 +9,9 @@ grows from each seed. What is drawn depends on the build's seed, the record, the
 A request asks for `tasks` new ones, written one below the other. Where the reply was broken off, its last task is
 dropped (`truncated`) and the others are kept. A task that is not in the form is `malformed`; one that its own seed has
 made already, or that is a seed, is `repeated`; one in another language than was asked for is `wrong_language`; one
-whose answer is a refusal is `refused`. The other filters are in `instruction_filters`: `too_short`, `too_long`, `keyword`, `program`, `punctuation`, `foreign`, `no_output`, `echo`,
-`unfinished`. Each task that is dropped is a reject.
+whose answer is a refusal is `refused`. The other filters, in English and Chinese, are `too_short`, `too_long`,
+`keyword`, `program`, `punctuation`, `foreign`, `no_output`, `echo` and `unfinished`. Each task that is dropped is a
+reject.
 
 What differs from the papers: there the pool is one, and each request sees what all before it made, which is a matter
 of order; here each seed has its own, so that nothing depends on which reply comes first. There a task too near to one
