@@ -1,7 +1,6 @@
 """What is asked of a text that a language model wrote: words, numbers, labels before it, verdicts at its end."""
 
 import re
-from collections import Counter
 
 from dataforge import languages
 from dataforge.text import pieces
@@ -32,10 +31,14 @@ def says_nothing(text: str) -> bool:
     return all(piece in _STOP_WORDS for piece in pieces(text))
 
 
-def bare(text: str, labels: tuple[str, ...]) -> str:
-    """A text without one of some labels before it (`Instruction:`, `**指令**：`) and without quotes around it all."""
-    named = "|".join(re.escape(label) for label in labels)
-    found = re.sub(rf"^[#*\s]*(?:{named})[*#\s]*[:：][*\s]*", "", text.strip(), count=1, flags=re.IGNORECASE).strip()
+def bare(text: str, labels: tuple[str, ...], *, quotes: bool = True) -> str:
+    """A text without one of some labels before it (`Instruction:`, `**指令**：`) and without `quotes` around it all."""
+    found = text.strip()
+    if labels:
+        named = "|".join(re.escape(label) for label in labels)
+        found = re.sub(rf"^[#*\s]*(?:{named})[*#\s]*[:：][*\s]*", "", found, count=1, flags=re.IGNORECASE).strip()
+    if not quotes:
+        return found
     closing = _QUOTES.get(found[:1])
     if closing and len(found) > 2 and found.endswith(closing) and closing not in found[1:-1]:
         found = found[1:-1].strip()
@@ -48,9 +51,9 @@ def last_line(text: str) -> str:
     return lines[-1].strip("*_#>` \t") if lines else ""
 
 
-def numbers(text: str) -> Counter[str]:
+def numbers(text: str) -> set[str]:
     """The numbers in a text, without the commas of their thousands and without those that only count its points."""
-    return Counter(_plain(number) for number in _NUMBER.findall(_MARKED.sub("", text)))
+    return {_plain(number) for number in _NUMBER.findall(_MARKED.sub("", text))}
 
 
 def _plain(number: str) -> str:

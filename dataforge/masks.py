@@ -30,7 +30,7 @@ _KEPT = re.compile(
 _MARK = re.compile(r"⟦(\d+)⟧")
 _LINE = re.compile(r"(?m)^[ \t]*(#{1,6}(?=[ \t])|[-*+](?=[ \t])|\d{1,3}[.)](?=[ \t])|>|\|)")
 _SMALL = (
-    ("zero", "零", "〇"),
+    ("zero", "零"),
     ("one", "first", "once", "an", "a", "january", "一"),
     ("two", "second", "twice", "both", "pair", "couple", "february", "二", "两", "双"),
     ("three", "third", "march", "三"),
@@ -53,6 +53,13 @@ class Masked:
 
     text: str
     parts: Sequence[str]
+
+    def part(self, text: str) -> "Masked":
+        """A part of the text by itself, with marks that begin at 0."""
+        held = list(dict.fromkeys(int(mark) for mark in _MARK.findall(text)))
+        places = {number: place for place, number in enumerate(held)}
+        renamed = _MARK.sub(lambda mark: f"⟦{places[int(mark[1])]}⟧", text)
+        return Masked(renamed, [self.parts[number] for number in held])
 
     def put_back(self, text: str) -> str | None:
         """What became of the text, with the parts in it again; None unless it holds each mark once."""

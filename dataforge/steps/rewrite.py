@@ -24,7 +24,7 @@ from pydantic import Field, model_validator
 
 from dataforge import config, made_texts, masks, request_templates
 from dataforge.context import Context
-from dataforge.llm.requests import Ask, NoReply, Request
+from dataforge.llm.requests import Ask, NoReply, Reply, Request
 from dataforge.prompt_set import Language, PromptSet, Tally, language_for, own_folder, refused
 from dataforge.records import Chat, Message, Record, Reject
 from dataforge.refusals import refusal
@@ -60,6 +60,14 @@ class Settings(config.Settings):
         return self
 
 
+@dataclass(frozen=True)
+class _Fault:
+    """Why a reply does not pass."""
+
+    reason: str
+    detail: str
+
+
 @dataclass
 class Asker:
     """Conversations one at a time."""
@@ -76,17 +84,18 @@ class Asker:
         places = [at for at, message in enumerate(record.messages) if _rewritable(message)]
         language = language_for(record, self.settings.language)
         found = await asyncio.gather(*(self._rewritten(record.messages[: at + 1], language, ask) for at in places))
-        messages = list(record.messages)
+        messages, authors = list(record.messages), set()
         for at, answer in zip(places, found, strict=True):
-            if isinstance(answer, tuple):
-                self.tally.add(answer[0])
-                return refused(record, self.name, answer[0], f"message {at + 1}: {answer[1]}")
-            same = normalised(answer) == normalised(messages[at].text)
+            if isinstance(answer, _Fault):
+                self.tally.add(answer.reason)
+                return refused(record, self.name, answer.reason, f"message {at + 1}: {answer.detail}")
+            same = normalised(answer.text) == normalised(messages[at].text)
             self.tally.add("unchanged" if same else "rewritten")
-            messages[at] = replace(messages[at], content=answer, input=None)
+            messages[at] = replace(messages[at], content=answer.text, input=None)
+            authors.add(answer.model)
         if not places:
             return record
-        facts = {**record.facts, "rewritten_by": self.settings.llm}
+        facts = {**record.facts, "rewritten_by": ", ".join(sorted(authors))}
         for key in ("style", "persona"):
             if getattr(self.settings, key):
                 facts[key] = getattr(self.settings, key)
@@ -94,44 +103,44 @@ class Asker:
 
     async def _rewritten(
         self, messages: Sequence[Message], language: Language, ask: Mapping[str, Ask]
-    ) -> str | tuple[str, str]:
+    ) -> Reply | _Fault:
         answer = messages[-1].text
         masked = masks.masked(answer)
         fields = {"style": self.settings.style or "", "persona": self.settings.persona or ""}
         said = [{"role": message.role, "content": message.text} for message in messages[:-1]]
         asked = self.prompts.messages("rewrite", language, before=said, answer=masked.text, **fields)
-        fault = "", ""
+        found: Reply | _Fault = _Fault("empty", "was not asked for")
         for number in range(_TRIES):
             reply = await ask[self.settings.llm](Request(asked, sample=number))
             if isinstance(reply, NoReply):
-                return reply.reason, reply.detail
-            found = self._checked(made_texts.bare(reply.text, _LABELS), masked, answer)
-            if isinstance(found, str):
-                return found
-            fault = found
-        return fault
+                return _Fault(reply.reason, reply.detail)
+            checked = self._checked(made_texts.bare(reply.text, _LABELS), masked, answer)
+            if isinstance(checked, str):
+                return replace(reply, text=checked)
+            found = checked
+        return found
 
-    def _checked(self, reply: str, masked: masks.Masked, answer: str) -> str | tuple[str, str]:
+    def _checked(self, reply: str, masked: masks.Masked, answer: str) -> str | _Fault:
         begins = repr(reply[:80])
         plain, old = masks.unmarked(reply), masks.unmarked(masked.text)
         if made_texts.says_nothing(plain) and not made_texts.says_nothing(old):
-            return "empty", f"the reply says nothing: {begins}"
+            return _Fault("empty", f"the reply says nothing: {begins}")
         if refusal(reply) and not refusal(answer):
-            return "refused", f"the reply is a refusal: {begins}"
+            return _Fault("refused", f"the reply is a refusal: {begins}")
         whole = masked.put_back(reply)
         if whole is None:
-            return "marks", f"{masked.marks(reply)}: {begins}"
+            return _Fault("marks", f"{masked.marks(reply)}: {begins}")
         if made_texts.another_language(plain, old):
-            return "wrong_language", f"is in another language than the answer: {begins}"
+            return _Fault("wrong_language", f"is in another language than the answer: {begins}")
         count, before = made_texts.words(plain), made_texts.words(old)
         if count < self.settings.shortest * before:
-            return "too_short", f"has {count} words of {before}: {begins}"
+            return _Fault("too_short", f"has {count} words of {before}: {begins}")
         if count > self.settings.longest * max(before, _FEW):
-            return "too_long", f"has {count} words in place of {before}: {begins}"
+            return _Fault("too_long", f"has {count} words in place of {before}: {begins}")
         if self.settings.numbers:
             lost, new = masks.lost_numbers(old, plain), masks.new_numbers(old, plain)
             if lost or new:
-                return "numbers", f"lost {', '.join(lost) or 'none'}, new {', '.join(new) or 'none'}: {begins}"
+                return _Fault("numbers", f"lost {', '.join(lost) or 'none'}, new {', '.join(new) or 'none'}: {begins}")
         return whole
 
     def noted(self) -> Mapping[str, int]:
