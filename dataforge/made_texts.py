@@ -14,6 +14,10 @@ _CHINESE = "的了是在和与或也都就而及着吗呢吧啊呀把被我你�
 _STOP_WORDS = frozenset([*_ENGLISH.split(), *_CHINESE])
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _MARKED = re.compile(r"(?m)^\s*(?:[-*+]\s+)?\(?\d{1,3}[.)、）]\s*")
+_TAGGED = re.compile(
+    r"<(?P<tag>text|answer|translation|message|instruction|原文|译文|回答|指令|消息)>(?P<inner>[\s\S]*)</(?P=tag)>",
+    re.IGNORECASE,
+)
 _QUOTES = {'"': '"', "\u201c": "\u201d", "「": "」", "『": "』", "`": "`"}
 _SURE = 20
 """Words from which on the language of a text is told with some certainty."""
@@ -32,8 +36,11 @@ def says_nothing(text: str) -> bool:
 
 
 def bare(text: str, labels: tuple[str, ...], *, quotes: bool = True) -> str:
-    """A text without one of some labels before it (`Instruction:`, `**指令**：`) and without `quotes` around it all."""
+    """A text without what models put around it: a label (`**Instruction:**`), a tag of the request, `quotes`."""
     found = text.strip()
+    tagged = _TAGGED.fullmatch(found)
+    if tagged:
+        found = tagged["inner"].strip()
     if labels:
         named = "|".join(re.escape(label) for label in labels)
         found = re.sub(rf"^[#*\s]*(?:{named})[*#\s]*[:：][*\s]*", "", found, count=1, flags=re.IGNORECASE).strip()

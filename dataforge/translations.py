@@ -1,5 +1,6 @@
 """What a translation is held against, the parts that long texts are translated in, and the names of languages."""
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -81,7 +82,7 @@ def _cut(text: str, longest: int, cut: re.Pattern[str]) -> list[str]:
         return [text]
     places = [0, *(place.end() for place in cut.finditer(text)), len(text)]
     found = [""]
-    for begin, end in zip(places, places[1:], strict=False):
+    for begin, end in itertools.pairwise(places):
         if found[-1] and len(found[-1]) + end - begin > longest:
             found.append("")
         found[-1] += text[begin:end]
