@@ -50,7 +50,7 @@ from dataforge.refusals import refusal
 from dataforge.text import normalised
 
 _PART = re.compile(
-    r"^[ \t>*#_]*(?:\d+[.)、]\s*)?(?P<part>instruction|input|output|指令|输入|输出)[ \t*_]*[:：][ \t*_]*",
+    r"^[ \t>*#_]*(?:\d+[.)、]\s*)?[*_]*(?P<part>instruction|input|output|指令|输入|输出)[ \t*_]*[:：][ \t*_]*",
     re.IGNORECASE | re.MULTILINE,
 )
 _HEADING = re.compile(
