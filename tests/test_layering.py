@@ -36,6 +36,11 @@ DATAFORGE = [
     "expressions",
     "languages",
     "refusals",
+    "prompt_set",
+    "made_texts",
+    "masks",
+    "translations",
+    "instruction_filters",
     "personal",
     "overlap",
     "votes",
@@ -140,6 +145,7 @@ SOURCES_MAY_IMPORT = {
 FORMATS_MAY_IMPORT = {"config", "charsets", "content", "arrow_rows", "json_lines", "json_stream", "delimited"}
 STEPS_MAY_IMPORT = {
     *("errors", "config", "records", "seeds", "text", "opinions", "minhash", "context", "record_keys"),
+    *("prompt_set", "made_texts", "masks", "translations", "instruction_filters"),
     *(
         "task_templates",
         "request_templates",
