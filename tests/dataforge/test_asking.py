@@ -158,11 +158,11 @@ def test_a_build_that_is_killed_asks_for_no_finished_reply_twice(tmp_path: Path)
 
 @pytest.mark.parametrize("status", [500, 401])
 def test_a_server_that_only_fails_ends_the_build_with_its_own_words(tmp_path: Path, status: int) -> None:
-    with Server(
-        lambda number, seen: Act('{"error": {"message": "no model here"}}', status=status, how="raw")
-    ) as server:
-        with pytest.raises(BuildError, match="no model here"):
-            built(recipe(tmp_path, server.url))
+    with (
+        Server(lambda number, seen: Act('{"error": {"message": "no model here"}}', status=status, how="raw")) as server,
+        pytest.raises(BuildError, match="no model here"),
+    ):
+        built(recipe(tmp_path, server.url))
     assert len(server.seen) <= 36
     assert not (tmp_path / "out" / "manifest.json").exists()
 
