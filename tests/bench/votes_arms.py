@@ -85,10 +85,7 @@ BOTS += " wikipediasummary gifreversingbot haikusbot"
 def in_pandas(folder: Path, target: Path) -> dict[str, Any]:
     """All of it in memory."""
     begun = time.monotonic()
-    frames = {
-        kind: pd.read_json(next(folder.glob(f"{kind}_*")), lines=True, dtype=False)
-        for kind in ("RS", "RC")
-    }
+    frames = {kind: pd.read_json(next(folder.glob(f"{kind}_*")), lines=True, dtype=False) for kind in ("RS", "RC")}
     posts, comments = frames["RS"], frames["RC"]
     posts = posts[
         posts.is_self
