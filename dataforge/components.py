@@ -2,8 +2,9 @@
 
 A source module holds `Settings` (what a recipe may say to it) and `convert(row, settings)`. Where its files' names do
 not say how they are read, it may hold `FORMAT = "blocks"`, or with settings `FORMAT = {"use": "csv", "header": False}`;
-and `RECORDS_AT = "data"`, the key of the list that holds the records where a file is one JSON object. One that only
-points at another source holds in place of `convert` a `Resolver` named `resolve`.
+and `RECORDS_AT = "data"`, the key of the list that holds the records where a file is one JSON object, or `"*"` where
+each of its values is one. One that only points at another source holds in place of `convert` a `Resolver` named
+`resolve`.
 
 A step module holds `Settings` and `start(name, settings, context) -> Step`, or a class `Gather` and the same `start ->
 Gather` where the step needs to see more than one record at a time; one that needs it only under some settings says

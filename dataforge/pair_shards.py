@@ -16,6 +16,9 @@ import pyarrow as pa
 
 from dataforge.errors import BuildError
 
+REFERENCE = "reference"
+"""The folder beside `shards/` for what a trainer computes of pairs beforehand, such as a reference model's
+log-probabilities: one file for each shard, under its name. It goes when the shards do."""
 _IDS = pa.list_(pa.int32())
 PAIR_SCHEMA = pa.schema(
     [

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from dataforge import assembly, card, diversity, shards
+from dataforge import assembly, card, diversity, pair_shards, shards
 from dataforge.engines import cores
 from dataforge.errors import BuildError
 from dataforge.folders import Folder
@@ -32,7 +32,7 @@ def publish(folder: Folder, site: Site, made: Made, key: str, inputs: Mapping[st
     manifest = _manifest(site, made, key, inputs)
     if not manifest.statistics["train"].rows:
         raise BuildError(f"{site.recipe.document.path}: nothing is left to train on: {_reasons(made, work)}")
-    for name in ("manifest.json", "shards", "records"):
+    for name in ("manifest.json", "shards", "records", pair_shards.REFERENCE):
         folder.delete(name)
     for entry, (stage, _) in zip(manifest.shards, made.shards, strict=True):
         folder.publish(f".work/{work.name(stage, 'shard.arrow')}", entry.file)

@@ -18,14 +18,12 @@ from dataforge import assembly
 from dataforge import reddit_rules as sql
 from dataforge.content import Fault
 from dataforge.dump_lines import SCHEMA, Dump, fault
-from dataforge.errors import InputError
 from dataforge.reddit_rules import Rules
+from dataforge.reddit_scores import MONTH, refuse
 
 if TYPE_CHECKING:
     import duckdb
 
-FEWEST, DEAD = 500, 0.9
-"""Of so many scores of a month at least, the share that is 1 where nobody had voted yet."""
 _NO_RECORDS = ("post", "blank", "nested")
 _BATCH = 4096
 
@@ -39,7 +37,7 @@ def threads(files: assembly.Files, rules: Rules, scratch: Path, tally: assembly.
     with assembly.database(scratch, "threads.duckdb") as opened:
         assembly.asked(opened, lambda asked: _read(asked, rules, dumps))
         if rules.dead_scores == "refuse":
-            _refuse_dead_scores(opened)
+            refuse(opened)
         assembly.asked(opened, lambda asked: _join(asked, rules))
         number = faults = 0
         for name, line, found in _faults(opened, dumps):
@@ -215,35 +213,11 @@ def _comments(opened: "duckdb.DuckDBPyConnection", rules: Rules, dumps: list[Dum
         SELECT reason, CASE WHEN reason IS NULL OR reason IN ('broken', 'post', 'nested') THEN {at} END,
             CASE WHEN reason IS NULL OR reason = 'broken' THEN number END,
             CASE WHEN reason = 'broken' THEN line[:4096] END,
-            CASE WHEN scored THEN {_MONTH} END, CASE WHEN scored THEN score = 1 END,
+            CASE WHEN scored THEN {MONTH} END, CASE WHEN scored THEN score = 1 END,
             {", ".join(f"CASE WHEN reason IS NULL THEN {each} END" for each in kept)}
         FROM joined
         """,
     )
-
-
-_MONTH = "(year(make_timestamp(created * 1000000)) * 100 + month(make_timestamp(created * 1000000)))::BIGINT"
-
-
-def _refuse_dead_scores(opened: "duckdb.DuckDBPyConnection") -> None:
-    found = opened.execute(
-        f"""
-        SELECT month, what, count(*) AS scores, count(*) FILTER (one) AS ones FROM (
-            SELECT 'comments' AS what, month, one FROM comments WHERE month IS NOT NULL
-            UNION ALL
-            SELECT 'posts', {_MONTH}, score = 1 FROM posts WHERE plain AND created IS NOT NULL
-        ) GROUP BY ALL HAVING scores >= {FEWEST} AND ones >= {DEAD} * scores ORDER BY month, what
-        """
-    ).fetchall()
-    if found:
-        listed = ", ".join(
-            f"{month // 100}-{month % 100:02} ({ones / scores:.0%} of {scores:,} {what} have the score 1)"
-            for month, what, scores, ones in found
-        )
-        raise InputError(
-            f"the scores are from before anybody had voted in {listed}; leave these files out or take a dump that was "
-            "read again later, or say `dead_scores: keep`"
-        )
 
 
 def _join(opened: "duckdb.DuckDBPyConnection", rules: Rules) -> None:

@@ -43,8 +43,13 @@ DATAFORGE = [
     "content",
     "compression",
     "assembly",
+    "html_markdown",
+    "xml_rows",
+    "stack_dump",
+    "stack_threads",
     "dump_lines",
     "reddit_rules",
+    "reddit_scores",
     "reddit_threads",
     "arrow_rows",
     "json_lines",
@@ -126,7 +131,8 @@ DATAFORGE = [
 SOURCES_MAY_IMPORT = {
     *("config", "records", "text", "columns", "fields", "sandbox"),
     *("message_objects", "opinions", "dialogue", "html_remnants"),
-    *("assembly", "content", "compression", "errors", "reddit_rules", "reddit_threads"),
+    *("assembly", "content", "compression", "errors", "html_markdown", "stack_dump", "stack_threads"),
+    *("reddit_rules", "reddit_threads"),
 }
 FORMATS_MAY_IMPORT = {"config", "charsets", "content", "arrow_rows", "json_lines", "json_stream", "delimited"}
 STEPS_MAY_IMPORT = {

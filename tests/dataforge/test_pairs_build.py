@@ -13,7 +13,7 @@ from dataforge import check, config, deep, preview, shards
 from dataforge.bases import resolve
 from dataforge.build import Options, Outcome, build
 from dataforge.errors import BuildError
-from dataforge.pair_shards import PairShard, PromptShard
+from dataforge.pair_shards import REFERENCE, PairShard, PromptShard
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -175,3 +175,15 @@ def test_a_changed_token_of_a_pair_is_found(tmp_path: Path) -> None:
     assert f"{entry.file}: the bytes are not those that were built" in list(check.faults(tmp_path / "out"))
     with pytest.raises(BuildError, match="bytes are not those that were built"):
         shards.open_build(tmp_path / "out")
+
+
+def test_what_was_computed_of_older_shards_goes_with_them(tmp_path: Path) -> None:
+    built(tmp_path, "pairs", ROWS)
+    computed = tmp_path / "out" / REFERENCE / "train-00000.arrow"
+    computed.parent.mkdir()
+    computed.write_bytes(b"log-probabilities")
+    built(tmp_path, "pairs", ROWS)
+    assert computed.exists()
+    assert not list(check.faults(tmp_path / "out"))
+    built(tmp_path, "pairs", ROWS[:-1])
+    assert not computed.exists()
