@@ -26,7 +26,8 @@ _ABOUT = {
     "chat": """Conversations, tokenized and packed for training, with a mask that is proven for every trained turn.
 `records/*.parquet` holds the same conversations for people and for other trainers, `shards/*.arrow` their
 windows.""",
-    "pairs": """Preferences: prompts with two answers each, tokenized for training, every answer proven to go on from the
+    "pairs": """Preferences: prompts with two answers each, tokenized for training, every answer proven to go on
+from the
 ids that a server feeds the model. `records/*.parquet` holds the same pairs for people, `shards/*.arrow` their ids.""",
     "prompts": """Prompts, tokenized as a server feeds them to a model that is to answer.
 `records/*.parquet` holds the same prompts for people, `shards/*.arrow` their ids.""",
@@ -36,9 +37,11 @@ _ROW = {"chat": ("conversation", "window"), "pairs": ("pair", "pair"), "prompts"
 _COLUMNS = {
     "chat": """`trained` says of each message whether it is trained. A window holds whole documents, `seq_lengths` their
 lengths and `assistant_masks` which tokens are trained. TRL's `SFTTrainer` trains the windows with
-`padding_free=True`, `packing=False` and `max_length=None`, without `assistant_only_loss`. `forge export` writes the conversations in
+`padding_free=True`, `packing=False` and `max_length=None`, without `assistant_only_loss`. `forge export` writes
+the conversations in
 other shapes.""",
-    "pairs": """A row of the shards has `prompt_ids`, `chosen_completion_ids` and `rejected_completion_ids` (both through
+    "pairs": """A row of the shards has `prompt_ids`, `chosen_completion_ids` and `rejected_completion_ids` (both
+through
 the stop), and `margin`, null where nobody knows it. `forge export --to trl` writes what TRL's `DPOTrainer` and
 `RewardTrainer` take, `--to kto` what its `KTOTrainer` takes.""",
     "prompts": """A row of the shards has `prompt_ids`, through the generation prompt. `forge export --to trl` writes
