@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import orjson
 
 from dataforge import report
-from dataforge.components import Export
+from dataforge.components import Layout
 from dataforge.shapes import Feature
 from dataforge.shards import Manifest, Split
 
@@ -22,11 +22,38 @@ _HUB_LICENCES = frozenset((*_FREE, *_GNU, *_DATA, *_COMMONS, *_OLDER_COMMONS))
 _SIZES = (10**3, 10**4, 10**5, 10**6, 10**7, 10**8, 10**9)
 
 
+_ABOUT = {
+    "chat": """Conversations, tokenized and packed for training, with a mask that is proven for every trained turn.
+`records/*.parquet` holds the same conversations for people and for other trainers, `shards/*.arrow` their
+windows.""",
+    "pairs": """Preferences: prompts with two answers each, tokenized for training, every answer proven to go on
+from the
+ids that a server feeds the model. `records/*.parquet` holds the same pairs for people, `shards/*.arrow` their ids.""",
+    "prompts": """Prompts, tokenized as a server feeds them to a model that is to answer.
+`records/*.parquet` holds the same prompts for people, `shards/*.arrow` their ids.""",
+}
+_ROW = {"chat": ("conversation", "window"), "pairs": ("pair", "pair"), "prompts": ("prompt", "prompt")}
+"""What a row of the records is, and one of the shards."""
+_COLUMNS = {
+    "chat": """`trained` says of each message whether it is trained. A window holds whole documents, `seq_lengths` their
+lengths and `assistant_masks` which tokens are trained. TRL's `SFTTrainer` trains the windows with
+`padding_free=True`, `packing=False` and `max_length=None`, without `assistant_only_loss`. `forge export` writes
+the conversations in
+other shapes.""",
+    "pairs": """A row of the shards has `prompt_ids`, `chosen_completion_ids` and `rejected_completion_ids` (both
+through
+the stop), and `margin`, null where nobody knows it. `forge export --to trl` writes what TRL's `DPOTrainer` and
+`RewardTrainer` take, `--to kto` what its `KTOTrainer` takes.""",
+    "prompts": """A row of the shards has `prompt_ids`, through the generation prompt. `forge export --to trl` writes
+what TRL's `GRPOTrainer` takes.""",
+}
+
+
 @dataclass(frozen=True)
 class Exported:
     """What there is to say of an export beside what its build says."""
 
-    shape: Export
+    shape: Layout
     lines: Mapping[Split, int]
     lost: Sequence[str]
     """What the shape does not say, in words."""
@@ -41,11 +68,11 @@ def of_build(manifest: Manifest) -> str:
     )
     splits: list[Split] = [split for split, size in manifest.statistics.items() if size.rows]
     files = {split: f"records/{split}-*.parquet" for split in splits}
+    row, shard_row = _ROW[manifest.kind]
     return f"""{_front(manifest, files)}
 # {manifest.name}
 
-Conversations, tokenized and packed for training, with a mask that is proven for every trained turn.
-`records/*.parquet` holds the same conversations for people and for other trainers, `shards/*.arrow` their windows.
+{_ABOUT[manifest.kind]}
 
 | split | rows | windows | tokens | trained tokens | median row | longest row |
 |---|---|---|---|---|---|---|
@@ -57,15 +84,12 @@ Conversations, tokenized and packed for training, with a mask that is proven for
 ```python
 import pandas, datasets
 
-pandas.read_parquet("records/train-00000.parquet")                                   # a conversation a row
+pandas.read_parquet("records/train-00000.parquet")                                   # a {row} a row
 datasets.load_dataset("parquet", data_files="records/train-*.parquet", split="train")
-datasets.load_dataset("arrow", data_files="shards/train-*.arrow", split="train")     # a window a row
+datasets.load_dataset("arrow", data_files="shards/train-*.arrow", split="train")     # a {shard_row} a row
 ```
 
-`trained` says of each message whether it is trained. A window holds whole documents, `seq_lengths` their lengths and
-`assistant_masks` which tokens are trained. TRL's `SFTTrainer` trains the windows with `padding_free=True`,
-`packing=False` and `max_length=None`, without `assistant_only_loss`. `forge export` writes the conversations in
-other shapes.
+{_COLUMNS[manifest.kind]}
 
 ## How it was made
 
@@ -76,7 +100,7 @@ Every rejected record stands in `rejects.jsonl` with its place and reason.
 
 def of_export(manifest: Manifest, exported: Exported) -> str:
     """The README.md of a folder that was exported from a build."""
-    suffix = exported.shape.SUFFIX
+    suffix = exported.shape.suffix
     files = {split: f"data/{split}{suffix}" for split in exported.lines}
     sizes = "\n".join(f"| {split} | {count:,} |" for split, count in exported.lines.items())
     first = next(iter(files.values()))
@@ -85,7 +109,7 @@ def of_export(manifest: Manifest, exported: Exported) -> str:
     return f"""{_front(manifest, files, exported)}
 # {manifest.name}
 
-{(exported.shape.__doc__ or "").strip()}
+{exported.shape.about}
 {lost}
 | split | lines |
 |---|---|
@@ -118,10 +142,10 @@ def _front(manifest: Manifest, files: Mapping[Split, str], exported: Exported | 
     for split, file in files.items():
         lines += [f"  - split: {split}", f"    path: {file}"]
     if exported:
-        if exported.shape.SUFFIX == ".csv":
+        if exported.shape.suffix == ".csv":
             lines.append("  keep_default_na: false")
         lines += ["dataset_info:", "- config_name: default", "  features:"]
-        lines += [f"  {line}" for line in _named(exported.shape.FEATURES)]
+        lines += [f"  {line}" for line in _named(exported.shape.features)]
     return "\n".join([*lines, "---", ""])
 
 

@@ -12,13 +12,15 @@ when: `gathers(settings)`. What a step's settings have as `path` is a file that 
 `reads(settings, folder)`, which lists them, and one whose work depends on the seed, the tokenizer or the split
 `depends(settings)`, which names these. Steps and gathers may be `Counting` and `Checking`, and gathers `Linking`.
 
-What a format module holds is told in `content`. An export module holds `columns(chat)` and what of a conversation they
-say.
+What a format module holds is told in `content`. An export module holds `columns(chat)`, `pair(preference)` or
+`prompt(prompt)`, whichever it has a shape for, and what of a record they say.
 """
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args, runtime_checkable
 
@@ -29,8 +31,8 @@ from dataforge.assembly import Assembler
 from dataforge.content import Content, Item
 from dataforge.context import Context, Depends
 from dataforge.llm.requests import Ask
-from dataforge.records import Chat, Joined, Record, Reject, Row
-from dataforge.shapes import Feature
+from dataforge.records import Joined, Record, Reject, Row
+from dataforge.shapes import Feature, Said
 
 if TYPE_CHECKING:
     import duckdb
@@ -168,18 +170,24 @@ class AskerModule(Protocol):
         """The step; its rejects carry `name`."""
 
 
-class Export(Protocol):
-    """What a module in `exports/` holds."""
+@dataclass(frozen=True)
+class Layout:
+    """How a module in `exports/` lays out the records of one kind of build."""
 
-    SUFFIX: str
+    suffix: str
     """Of the file: `.jsonl` or `.csv`."""
-    HOLDS: frozenset[str]
+    holds: frozenset[str]
     """What the shape can say, of `shapes.CARRIED`; with `copies` among it, how often a record is trained on too."""
-    FEATURES: Mapping[str, Feature]
+    features: Mapping[str, Feature]
     """The columns with their types, as the `datasets` library names them."""
+    says: Callable[[Any], Said]
+    """One record in this shape."""
+    about: str
+    """What it looks like, for a reader."""
 
-    def columns(self, chat: Chat) -> dict[str, Any] | str:
-        """One conversation in this shape, or in a sentence why it does not fit."""
+
+_LAYOUTS = {"chat": ("columns", "FEATURES"), "pairs": ("pair", "PAIRS"), "prompts": ("prompt", "PROMPTS")}
+"""By the kind of build: the names of the function and of its columns in an export module."""
 
 
 def names(kind: Kind) -> list[str]:
@@ -224,9 +232,20 @@ def step(name: str) -> StepModule:
     return cast(StepModule, importlib.import_module(f"dataforge.steps.{name}"))
 
 
-def export(name: str) -> Export:
-    """The export shape of that name, which must be one of `names("exports")`."""
-    return cast(Export, importlib.import_module(f"dataforge.exports.{name}"))
+def layout(name: str, kind: str) -> Layout | None:
+    """How the export shape of that name lays out builds of that kind; None where it has no place for them."""
+    module = importlib.import_module(f"dataforge.exports.{name}")
+    says, features = (getattr(module, each, None) for each in _LAYOUTS[kind])
+    if says is None or features is None:
+        return None
+    about = module.__doc__ if kind == "chat" else inspect.getdoc(says)
+    return Layout(module.SUFFIX, module.HOLDS, features, says, (about or "").strip())
+
+
+def layouts(kind: str) -> dict[str, Layout]:
+    """The export shapes for builds of that kind, by their names."""
+    found = {name: layout(name, kind) for name in names("exports")}
+    return {name: each for name, each in found.items() if each is not None}
 
 
 def reads(name: str, settings: config.Settings, folder: Path) -> list[Path]:

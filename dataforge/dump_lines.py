@@ -74,7 +74,9 @@ class Dump:
         for block, ends in self._blocks():
             offsets = np.zeros(len(ends) + 1, dtype=np.int32)
             offsets[1:] = ends
-            lines = pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(block))
+            lines = self._text(
+                pa.StringArray.from_buffers(len(ends), pa.py_buffer(offsets), pa.py_buffer(block)), number
+            )
             if self.nested:
                 numbers = pa.array(np.full(len(ends), number))
             else:
@@ -82,6 +84,23 @@ class Dump:
                 number += len(ends)
             self.lines += len(ends)
             yield pa.record_batch([lines, numbers], schema=SCHEMA)
+
+    def _text(self, lines: pa.StringArray, number: int) -> pa.StringArray:
+        """Lines in which what is no UTF-8 is a fault and empty: the database would break down over it."""
+        try:
+            lines.validate(full=True)
+            return lines
+        except pa.ArrowInvalid:
+            found = []
+            for at, line in enumerate(lines.cast(pa.binary()).to_pylist(), start=number):
+                try:
+                    found.append(line.decode())
+                except UnicodeDecodeError as error:
+                    self.faults[at] = Fault(
+                        "bad_encoding", f"{error.reason} at byte {error.start}: it is no UTF-8 text"
+                    )
+                    found.append("")
+            return pa.array(found, pa.string())
 
     def _blocks(self) -> Iterator[tuple[bytes, np.ndarray]]:
         """Whole lines, and where each ends."""
@@ -189,5 +208,5 @@ def _parsed(line: bytes) -> Any:
 
 def _is_nested(value: Any) -> bool:
     if isinstance(value, list):
-        return True
+        return any(isinstance(item, dict) for item in value)
     return isinstance(value, dict) and (all(key in value for key in _LISTED) or isinstance(value.get("replies"), dict))

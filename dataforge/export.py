@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataforge import card, chat_table, components, shapes, shards
+from dataforge import card, components, kinds, shapes, shards
 from dataforge.errors import BuildError
 from dataforge.folders import Folder, at
-from dataforge.records import Chat
+from dataforge.records import Trainable
 from dataforge.shards import SPLITS, Manifest, Split
 
 _RECORDS_PER_BATCH = 256
@@ -37,6 +36,8 @@ class Written:
     """What became of the records."""
 
     target: str
+    kind: str
+    """Of the build."""
     place: Path
     """The file or folder."""
     lines: dict[Split, int] = field(default_factory=dict)
@@ -58,30 +59,34 @@ def export(
     """Write the records of a build in the shape `target`, one of `components.names("exports")`.
 
     A path that ends with the suffix of a data file becomes one file, any other a folder with a file for each split,
-    the dataset card and the manifest. Raises `BuildError` where there is no build, something stands at the place and
-    may not be replaced, or a record does not fit and may not be left out.
+    the dataset card and the manifest. Raises `BuildError` where there is no build, the shape has no place for its
+    kind, something stands at the place and may not be replaced, or a record does not fit and may not be left out.
     """
     folder = at(build)
     manifest = _manifest(folder)
-    shape = components.export(target)
+    shape = _layout(build, target, manifest.kind)
     place = out or Path("exports") / f"{manifest.name}-{target.replace('_', '-')}"
     place = place if place.name else place.resolve()
-    as_file = _is_file(place, shape.SUFFIX)
+    as_file = _is_file(place, shape.suffix)
     _make_way(place, as_file=as_file, force=force)
-    written = Written(target, place)
+    written = Written(target, manifest.kind, place)
     files = {split: _records_of(folder, split) for split in splits}
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{place.name}.", suffix=".tmp", dir=place.parent) as scratch:
         made = Path(scratch) / place.name
-        said = {split: _said(written, split, shape, _chats(folder, names)) for split, names in files.items() if names}
+        said = {
+            split: _said(written, split, shape, _read(folder, manifest.kind, names))
+            for split, names in files.items()
+            if names
+        }
         if as_file:
             _write(made, itertools.chain.from_iterable(said.values()), shape)
         else:
             for split, of_split in said.items():
-                _write(made / "data" / f"{split}{shape.SUFFIX}", of_split, shape)
+                _write(made / "data" / f"{split}{shape.suffix}", of_split, shape)
         _hold(written, build, splits, lossy=lossy)
         if not as_file:
-            lost = [lost_of(name, count) for name, count in written.lost.items()]
+            lost = list(lost_of(written))
             text = card.of_export(manifest, card.Exported(shape, written.lines, lost))
             (made / "README.md").write_text(text, encoding="utf-8")
             (made / "manifest.json").write_bytes(folder.read("manifest.json"))
@@ -89,10 +94,21 @@ def export(
     return written
 
 
-def lost_of(name: str, count: int) -> str:
-    """What a shape does not say of so many records, and which ones do."""
-    kept = [target for target in components.names("exports") if name in components.export(target).HOLDS]
-    return f"{shapes.CARRIED[name]} of {count:,} records (kept by {', '.join(kept)})"
+def lost_of(written: Written) -> Iterator[str]:
+    """What the shape does not say, of how many records, and which shapes do."""
+    others = components.layouts(written.kind)
+    for name, count in written.lost.items():
+        kept = [target for target, other in others.items() if name in other.holds]
+        yield f"{shapes.CARRIED[name]} of {count:,} records (kept by {', '.join(kept)})"
+
+
+def _layout(build: str, target: str, kind: str) -> components.Layout:
+    found = components.layout(target, kind)
+    if found is None:
+        others = ", ".join(components.layouts(kind))
+        what = {"chat": "conversations", "pairs": "pairs", "prompts": "prompts"}[kind]
+        raise BuildError(f"{build}: is a build of {what}, for which {target} has no shape; `--to` one of {others}")
+    return found
 
 
 def _manifest(folder: Folder) -> Manifest:
@@ -136,38 +152,42 @@ def _records_of(folder: Folder, split: Split) -> list[str]:
     return [name for name in folder.sizes("records") if name.startswith(f"records/{split}-")]
 
 
-def _chats(folder: Folder, names: Iterable[str]) -> Iterator[Chat]:
+def _read(folder: Folder, kind: str, names: Iterable[str]) -> Iterator[Trainable]:
+    known = kinds.of(kind)
     for name in names:
         with folder.open(name) as opened, pq.ParquetFile(opened, pre_buffer=False) as file:
-            if not file.schema_arrow.equals(chat_table.RECORDS):
-                raise BuildError(f"{folder.url}/{name}: the columns are not those of conversations; build again")
+            if not file.schema_arrow.equals(known.RECORDS):
+                raise BuildError(f"{folder.url}/{name}: the columns are not those of a build of {kind}; build again")
             for batch in file.iter_batches(_RECORDS_PER_BATCH):
-                yield from chat_table.from_table(pa.Table.from_batches([batch]))
+                yield from known.from_records(batch)
 
 
-def _said(written: Written, split: Split, shape: components.Export, chats: Iterable[Chat]) -> Iterator[dict[str, Any]]:
+def _said(
+    written: Written, split: Split, shape: components.Layout, records: Iterable[Trainable]
+) -> Iterator[dict[str, Any]]:
     """The records in the shape, as often as they are trained on; what is lost is counted."""
-    for chat in chats:
-        found = shape.columns(chat)
+    for record in records:
+        found = shape.says(record)
         if isinstance(found, str):
             written.unfit += 1
-            place = f"{chat.origin.file}:{chat.origin.line}"
-            written.first_unfit = written.first_unfit or f"{chat.id} ({place}): {found}"
+            place = f"{record.origin.file}:{record.origin.line}"
+            written.first_unfit = written.first_unfit or f"{record.id} ({place}): {found}"
             continue
-        written.lost.update(name for name in shapes.carried(chat) if name not in shape.HOLDS)
-        times = 1 if "copies" in shape.HOLDS else chat.copies
+        written.lost.update(name for name in shapes.carried(record) if name not in shape.holds)
+        lines = [found] if isinstance(found, dict) else found
+        times = 1 if "copies" in shape.holds else record.copies
         written.records += 1
-        written.repetitions += times - 1
-        written.lines[split] = written.lines.get(split, 0) + times
+        written.repetitions += (times - 1) * len(lines)
+        written.lines[split] = written.lines.get(split, 0) + times * len(lines)
         for _ in range(times):
-            yield found
+            yield from lines
 
 
-def _write(path: Path, said: Iterable[dict[str, Any]], shape: components.Export) -> None:
+def _write(path: Path, said: Iterable[dict[str, Any]], shape: components.Layout) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    encode = _FORMATS[shape.SUFFIX]
+    encode = _FORMATS[shape.suffix]
     with path.open("wb") as file:
-        file.writelines(encode(said, list(shape.FEATURES)))
+        file.writelines(encode(said, list(shape.features)))
         file.flush()
         os.fsync(file.fileno())
 

@@ -1,7 +1,7 @@
 """What a model will be trained on, token by token: of a recipe, or of a build that stands."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from dataforge import kinds, recipe, report, shard_writer, shards
+from dataforge import kinds, pair_view, recipe, report, shard_writer, shards
 from dataforge.bases import load_tokenizer, with_new_tokens
 from dataforge.config import Document
 from dataforge.errors import BuildError
 from dataforge.frames import Frames
 from dataforge.kinds.pairs import CHOSEN as BETTER
+from dataforge.kinds.pairs import PROMPT
 from dataforge.kinds.pairs import REJECTED as WORSE
 from dataforge.line import Line
 from dataforge.records import Message, Preference, Trainable
@@ -37,6 +38,8 @@ class Token:
     trained: bool
     stop: bool
     """Whether it ends an answer."""
+    differs: bool = False
+    """Of a pair: whether it, or another token of the same character, is none that the other answer has too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ class Shown:
     place: str
     messages: tuple[ShownMessage, ...]
     rows: tuple[ShownRow, ...]
+    judged: str = ""
+    """Of a pair: by how much, by what and when, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,8 @@ class Preview:
     turns: shards.Turns
     lengths: tuple[int, ...]
     """Tokens of every row that is known."""
+    kind: str = "chat"
+    """`chat`, `pairs` or `prompts`."""
 
 
 def of_recipe(document: Document, count: int, record: str | None = None, frames: Frames | None = None) -> Preview:
@@ -118,6 +125,7 @@ def of_recipe(document: Document, count: int, record: str | None = None, frames:
             f"{item.record.origin.source}, {item.record.origin.file}:{item.record.origin.line}",
             tuple(_messages(item.record, line.kind.trained(item.record, data.train_on))),
             tuple(shown for row in item.rows for shown in _shown(row.id, row.input_ids, row.mask, encoder, stops)),
+            _judged(item.record),
         )
         for item in chosen[:count]
     )
@@ -132,6 +140,7 @@ def of_recipe(document: Document, count: int, record: str | None = None, frames:
         funnel=tuple(sample.funnel),
         turns=sample.turns,
         lengths=tuple(len(row.input_ids) for item in sample.encoded for row in item.rows),
+        kind=data.kind,
     )
 
 
@@ -162,6 +171,7 @@ def of_build(folder: Path, count: int, record: str | None = None) -> Preview:
             f"{found.origin.source}, {found.origin.file}:{found.origin.line}",
             tuple(_messages(found, trained)),
             tuple(sorted(rows[identity].values(), key=lambda row: _order(row.id))),
+            _judged(found),
         )
         for identity, (found, trained) in records.items()
     )
@@ -174,6 +184,7 @@ def of_build(folder: Path, count: int, record: str | None = None) -> Preview:
         funnel=tuple(manifest.funnel),
         turns=manifest.turns,
         lengths=tuple(lengths),
+        kind=manifest.kind,
     )
 
 
@@ -193,9 +204,28 @@ def _shown(
     if mask.max(initial=0) < WORSE:
         yield show(row_id, ids.tolist(), mask.tolist(), encoder, stops)
         return
-    for side, other in (("chosen", WORSE), ("rejected", BETTER)):
-        mine = mask != other
-        yield show(f"{row_id}#{side}", ids[mine].tolist(), mask[mine].tolist(), encoder, stops)
+    sides = (ids[mask == which].tolist() for which in (BETTER, WORSE))
+    alone = dict(zip((BETTER, WORSE), pair_view.differing(*sides), strict=True))
+    for side, which in (("chosen", BETTER), ("rejected", WORSE)):
+        mine = (mask == PROMPT) | (mask == which)
+        marks = [False] * int((mask == PROMPT).sum()) + alone[which]
+        yield _marked(show(f"{row_id}#{side}", ids[mine].tolist(), mask[mine].tolist(), encoder, stops), marks)
+
+
+def _marked(row: ShownRow, differs: Sequence[bool]) -> ShownRow:
+    """The row with what differs; a character of several tokens does if one of them does."""
+    tokens: list[Token] = []
+    character = 0
+    for number, token in enumerate(row.tokens):
+        if token.text:
+            mark = any(differs[character : number + 1])
+            tokens += [replace(each, differs=mark) for each in row.tokens[character : number + 1]]
+            character = number + 1
+    return replace(row, tokens=(*tokens, *row.tokens[character:]))
+
+
+def _judged(record: Trainable) -> str:
+    return pair_view.judged(record) if isinstance(record, Preference) else ""
 
 
 def _order(row_id: str) -> tuple[int, str]:

@@ -16,43 +16,11 @@ from typing import Any
 import jinja2
 
 from dataforge.preview import Preview
+from dataforge.preview_style import CSS
 
 BARS = 40
 SIGNS = {"\n": "⏎", "\t": "⇥"}
 JOINER = re.compile("(?<=[^\0-\x7f\u200b-\u200f])[\u200c\u200d](?=[^\0-\x7f\u200b-\u200f])")
-
-CSS = """
-:root { color-scheme: light dark; --paper: #fff; --ink: #1b1b1b; --quiet: #575757; --line: #8a8a8a; --edge: #bdbdbd;
-  --trained: #0b4a1e; --trained-paper: #dcf2e1; --sign: #8a3d00; --bar: #2f6f9f; }
-@media (prefers-color-scheme: dark) {
-  :root { --paper: #15181b; --ink: #e6e6e6; --quiet: #aab2b9; --line: #7c858d; --edge: #4d555c;
-    --trained: #b6f0c5; --trained-paper: #15371f; --sign: #ffb877; --bar: #6fb1e0; } }
-@media print {
-  :root { color-scheme: light; --paper: #fff; --ink: #000; --quiet: #444; --line: #777; --edge: #aaa;
-    --trained: #0b4a1e; --trained-paper: #dcf2e1; --sign: #7a3600; --bar: #2f6f9f; }
-  .head, h2, h3, h4, tr, svg { break-inside: avoid; } h2, h3, h4, .head { break-after: avoid; } }
-body { max-width: 70rem; margin: 0 auto; padding: 1rem; background: var(--paper); color: var(--ink);
-  font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
-h1, h2, h3, h4 { line-height: 1.25; } h2 { margin-top: 2.5rem; } h3 { margin: 2rem 0 .25rem; }
-h4 { margin: 0; font-size: 1rem; }
-table { border-collapse: collapse; margin: .5rem 0; }
-th, td { padding: .2rem .7rem; border: 1px solid var(--edge); text-align: start; vertical-align: top; }
-.n { text-align: right; font-variant-numeric: tabular-nums; }
-.text { white-space: pre-wrap; unicode-bidi: plaintext; }
-.quiet { color: var(--quiet); }
-code, .tokens { font-family: ui-monospace, monospace; }
-.row { margin: 1rem 0; border: 2px solid var(--line); }
-.head { padding: .3rem .7rem; border-bottom: 1px solid var(--line); }
-.tokens { white-space: pre-wrap; tab-size: 4; line-height: 1.9; } .row .tokens { padding: .5rem .7rem; }
-.tokens span { border-left: 1px solid var(--edge); unicode-bidi: isolate; }
-.tokens .t { background: var(--trained-paper); color: var(--trained);
-  text-decoration: underline 2px; text-decoration-skip-ink: none; text-underline-offset: .2em; }
-.tokens span:hover { outline: 2px solid var(--bar); }
-caption { text-align: start; }
-i, b { color: var(--sign); font-style: normal; } .code { border: 1px dotted; font-size: .85em; }
-svg { width: 100%; max-width: 42rem; height: auto; } svg text { fill: var(--ink); font-size: 12px; }
-rect { fill: var(--bar); } line { stroke: var(--line); }
-"""
 
 PAGE = """\
 {% macro text(value) -%}
@@ -61,10 +29,24 @@ PAGE = """\
   {%- endfor %}
 {%- endmacro %}
 {% macro token(token, position) -%}
-  <span{% if token.trained %} class="t"{% endif %} title="id {{ token.id }}, position {{ position }}">
+  <span{% if token.trained %} class="t{{ " d" if token.differs }}"{% endif -%}
+  {{- " " }}title="id {{ token.id }}, position {{ position }}">
     {%- if token.text %}{{ text(token.text) }}{% else %}<i>▫</i>{% endif %}
     {%- if token.stop %}<b>■</b>{% endif -%}
   </span>
+{%- endmacro %}
+{% macro row(name, id, tokens, before) -%}
+<section class="row">
+<div class="head">
+<h4>{{ name }}</h4>
+{% if id is not none %}
+<code class="quiet"><bdi>{{ text(id) }}</bdi></code>
+{% endif %}
+</div>
+<div class="tokens" dir="ltr">
+{%- for one in tokens %}{{ token(one, before + loop.index0) }}{% endfor -%}
+</div>
+</section>
 {%- endmacro %}
 <!DOCTYPE html>
 <html lang="en">
@@ -80,9 +62,15 @@ PAGE = """\
 <h1><bdi>{{ text(shown.title) }}</bdi></h1>
 <p><bdi>{{ text(shown.note) }}</bdi></p>
 <ul>
+{% if shown.kind == "chat" %}
 <li>turns certified in the row of their conversation: {{ shown.turns.certified|number }}</li>
 <li>turns in rows of their own: {{ shown.turns.forked|number }}, for {{ shown.turns.fork_tokens|number }}
 tokens more</li>
+{% elif shown.kind == "pairs" %}
+<li>answers certified, two of each pair: {{ shown.turns.certified|number }}</li>
+{% else %}
+<li>prompts only: the model writes the answers itself, and no token is trained as it stands</li>
+{% endif %}
 <li>records refused because no mask could be proven: {{ shown.turns.refused|number }}</li>
 <li>tokens on which an answer stops:
 {%- for stop in shown.stop_tokens %} <code><bdi>{{ text(stop) }}</bdi></code>{% else %} none{% endfor %}</li>
@@ -153,7 +141,12 @@ height|round(1) }}"><title>rows of {{ bar.span }} tokens: {{ bar.rows|number }}<
 <li><span class="tokens"><span>a</span><span>token</span></span> is given to the model. A fine line stands before each
 token; its id and its position, counted from 0, show when the pointer rests on it.</li>
 <li><span class="tokens"><span class="t">a</span><span class="t">token</span></span>, underlined and green, is trained:
-the model learns to write it.</li>
+the model learns to {{ "prefer it, or to avoid it where it is rejected" if shown.kind == "pairs" else "write it"
+}}.</li>
+{% if shown.kind == "pairs" %}
+<li><span class="tokens"><span class="t d">a</span><span class="t d">token</span></span>, bold and amber, is trained and
+not in the other answer.</li>
+{% endif %}
 <li><b>■</b> follows the token on which an answer stops.</li>
 <li><i>⏎</i> is a line break and <i>⇥</i> a tab, which follow as they are.</li>
 <li><i>▫</i> is a token without a text of its own: a part of a character that shows with the last of its tokens.</li>
@@ -175,18 +168,24 @@ are read.</li>
 {% endfor %}
 </tbody>
 </table>
-{% for row in item.rows %}
-<section class="row">
-<div class="head">
-<h4>Row {{ loop.index }} of {{ loop.length }}: {{ row.tokens|length|number }} tokens, {{ row.trained|number }}
-trained</h4>
-<code class="quiet"><bdi>{{ text(row.id) }}</bdi></code>
-</div>
-<div class="tokens" dir="ltr">
-{%- for one in row.tokens %}{{ token(one, loop.index0) }}{% endfor -%}
-</div>
-</section>
+{% if shown.kind == "pairs" %}
+{% set given = item.rows[0].tokens|rejectattr("trained")|list if item.rows else [] %}
+{% if item.judged %}
+<p><bdi>{{ text(item.judged) }}</bdi></p>
+{% endif %}
+{{ row("Prompt: " ~ given|length|number ~ " tokens", none, given, 0) }}
+<div class="sides">
+{% for side in item.rows %}
+{% set answer = side.tokens|selectattr("trained")|list %}
+{{ row(["Chosen", "Rejected"][loop.index0] ~ ": " ~ answer|length|number ~ " tokens", side.id, answer, given|length) }}
 {% endfor %}
+</div>
+{% else %}
+{% for one in item.rows %}
+{{ row("Row " ~ loop.index ~ " of " ~ loop.length ~ ": " ~ one.tokens|length|number ~ " tokens, " ~ one.trained|number ~
+" trained", one.id, one.tokens, 0) }}
+{% endfor %}
+{% endif %}
 </article>
 {% else %}
 <p>No records are shown.</p>

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from dataforge.export import Written
 
 
-@click.command(short_help="Write a build's conversations in another shape.")
+@click.command(short_help="Write a build's records in another shape.")
 @click.argument("build")
 @click.option("--to", "target", required=True, help="The shape: a name that `forge list` shows under exports.")
 @click.option("--out", type=click.Path(path_type=Path), help="A folder, or a data file [default: ./exports/NAME-TO].")
@@ -33,7 +33,7 @@ def command(
     private: bool,
     as_json: bool,
 ) -> None:
-    """Write the conversations of BUILD, a build folder or its URL, for another program to read.
+    """Write the records of BUILD, a build folder or its URL, for another program to read.
 
     An --out that ends with .jsonl or .csv is one file; any other is a folder with data/train and data/eval, a dataset
     card and the manifest, as the `datasets` library and the hub read it. What the shape does not say is counted.
@@ -68,7 +68,7 @@ def command(
         }
         click.echo(json.dumps(facts, ensure_ascii=False))
         return
-    _print(written, [lost_of(name, count) for name, count in written.lost.items()], url)
+    _print(written, list(lost_of(written)), url)
 
 
 def _print(written: "Written", lost: list[str], url: str | None) -> None:

@@ -75,6 +75,8 @@ def convert(row: Row, settings: Settings) -> Ranking:
         raise RowError("empty_question", f"post {post} has neither title nor text")
     url = f"https://www.reddit.com/r/{community}/comments/{post}/"
     replies = []
+    if not isinstance(columns.get("comments"), list):
+        raise RowError("missing_comments", f"a thread has a list of 'comments', and post {post} has none")
     for comment in columns["comments"]:
         said = _clean(comment["body"], settings)
         if said:

@@ -95,11 +95,11 @@ def test_the_hub_is_told_only_what_all_sources_say(
 )
 def test_the_size_is_one_of_the_hubs_categories(write_recipe: Write, tmp_path: Path, count: int, category: str) -> None:
     manifest = built(write_recipe(RECORDS), tmp_path / "b").manifest
-    shape = components.export("openai")
+    shape = components.layouts("chat")["openai"]
     assert front(card.of_export(manifest, card.Exported(shape, {"train": count}, ())))["size_categories"] == [category]
 
 
-@pytest.mark.parametrize("target", components.names("exports"))
+@pytest.mark.parametrize("target", components.layouts("chat"))
 def test_the_types_are_written_as_datasets_writes_them(write_recipe: Write, tmp_path: Path, target: str) -> None:
     from datasets import Features
 

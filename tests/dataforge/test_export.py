@@ -68,7 +68,7 @@ def through_json(columns: dict[str, Any]) -> dict[str, Any]:
 
 
 def columns(target: str, chat: Chat) -> dict[str, Any]:
-    found = components.export(target).columns(chat)
+    found = components.layouts("chat")[target].says(chat)
     assert isinstance(found, dict), found
     return through_json(found)
 
@@ -140,7 +140,7 @@ def from_sharegpt(found: dict[str, Any]) -> list[tuple[str, str | None, list[tup
 @UNTIMED
 @given(any_chats() | plain_chats())
 def test_sharegpt_holds_what_it_does_not_refuse(given_chat: Chat) -> None:
-    found = components.export("sharegpt").columns(given_chat)
+    found = components.layouts("chat")["sharegpt"].says(given_chat)
     roles = [message.role for message in given_chat.messages]
     wrong = "developer" in roles or "system" in roles[1:]
     assert isinstance(found, str) == (
@@ -162,7 +162,7 @@ def test_prompt_and_completion_need_the_last_answer_to_be_the_trained_one() -> N
     found = columns("prompt_completion", chat(asked, early, asked, late))
     assert [message["content"] for message in found["prompt"]] == ["q", "a", "q"]
     assert found["completion"] == [{"role": "assistant", "content": "b"}]
-    refused = components.export("prompt_completion").columns(chat(asked, late, asked, late))
+    refused = components.layouts("chat")["prompt_completion"].says(chat(asked, late, asked, late))
     assert refused == "the trained messages are 2, 4 of 4, and this shape trains the last one alone"
 
 
@@ -170,7 +170,7 @@ def test_prompt_and_completion_need_the_last_answer_to_be_the_trained_one() -> N
 def test_what_has_no_place_in_rounds_is_told(target: str) -> None:
     asked, answered = Message("user", "q"), Message("assistant", "a", weight=1)
     call = Message("assistant", None, tool_calls=(ToolCall("f", {}),))
-    refuse = components.export(target).columns
+    refuse = components.layouts("chat")[target].says
     assert "message 2 calls a tool" in refuse(chat(asked, call))
     assert "message 2 is of user" in refuse(chat(asked, asked, answered))
     assert "its system message is empty" in refuse(chat(Message("system", ""), asked, answered))
@@ -195,9 +195,9 @@ def test_what_a_conversation_carries_is_what_stands_in_it(given_chat: Chat) -> N
     assert set(shapes.carried(given_chat)) == {name for name, found in expected.items() if found}
 
 
-@pytest.mark.parametrize("target", components.names("exports"))
+@pytest.mark.parametrize("target", components.layouts("chat"))
 def test_every_column_has_a_type_and_every_name_a_meaning(target: str) -> None:
-    shape = components.export(target)
+    shape = components.layouts("chat")[target]
     full = chat(
         Message("system", "s"),
         Message("user", "q"),
@@ -209,8 +209,8 @@ def test_every_column_has_a_type_and_every_name_a_meaning(target: str) -> None:
         family="f",
         facts={"language": "zh"},
     )
-    assert set(columns(target, full)) <= set(shape.FEATURES)
-    assert {*shapes.CARRIED, "copies"} >= shape.HOLDS
+    assert set(columns(target, full)) <= set(shape.features)
+    assert {*shapes.CARRIED, "copies"} >= shape.holds
 
 
 RECORDS = [
@@ -265,7 +265,7 @@ def test_a_build_of_what_was_exported_is_the_same_build(write_recipe: Write, tmp
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("target", components.names("exports"))
+@pytest.mark.parametrize("target", components.layouts("chat"))
 def test_a_folder_loads_with_datasets_as_it_was_written(write_recipe: Write, tmp_path: Path, target: str) -> None:
     import datasets
 
@@ -307,9 +307,9 @@ def test_a_column_that_only_the_last_record_has_is_loaded(write_recipe: Write, t
         ],
         "tools": [{"type": "function", "function": {"name": "f", "parameters": {"a": {"type": "string"}}}}],
     }
-    shape = components.export("openai")
+    shape = components.layouts("chat")["openai"]
     rows = [openai.convert(Row("r", ORIGIN, found), openai.Settings()) for found in (CHATS[0], late)]
-    common, last = (json.dumps(shape.columns(row)) for row in rows if isinstance(row, Chat))
+    common, last = (json.dumps(shape.says(row)) for row in rows if isinstance(row, Chat))
     (tmp_path / "data").mkdir()
     (tmp_path / "data/train.jsonl").write_text(f"{common}\n" * 60_000 + last + "\n")
     assert (tmp_path / "data/train.jsonl").stat().st_size > 10 * 2**20, "what the library looks at to guess types"
