@@ -120,6 +120,7 @@ def test_a_text_that_occurs_twice_is_asked_for_once_and_code_alone_is_not() -> N
         ("先运行它，等15分钟，其余的请看⟦1⟧。", "marks"),
         ("先运行⟦0⟧再运行⟦0⟧，等15分钟，其余的请看⟦1⟧。", "marks"),
         ("First run ⟦0⟧, wait 15 minutes, and then read ⟦1⟧ for the rest.", "untranslated"),
+        ("先运行⟦0⟧，等15分钟，and then read ⟦1⟧ for the rest.", "untranslated"),
         ("先运行⟦0⟧，等15分钟, and then read this one ⟦1⟧ for the rest of it all, please do", "untranslated"),
         ("まず⟦0⟧を実行し、15分待ってから、残りは⟦1⟧をお読みください。よろしくお願いします。", "untranslated"),
         ("先运行⟦0⟧，等一会儿，其余的请看⟦1⟧。", "numbers"),
@@ -144,6 +145,7 @@ def test_what_does_not_pass_is_asked_for_once_more_and_then_rejected(reply: str,
     [
         ("请把下面的英文句子翻译成中文。", "Please translate 下面的英文句子 into Chinese.", "untranslated"),
         ("磨坊冬天为什么停工？", "磨坊冬天为什么停工？", "untranslated"),
+        ("磨坊在哪里？", "Where is 在哪里？", "untranslated"),
         ("磨坊冬天为什么停工？", "冬季磨坊停工的原因是什么呢", "untranslated"),
         (
             "磨坊冬天为什么停工？",
@@ -258,7 +260,13 @@ def test_the_original_may_stay() -> None:
 
 @pytest.mark.parametrize(
     ("to", "told"),
-    [("zh", "请把英语译成简体中文"), ("de", "You translate from English into German"), ("Klingon", "into Klingon")],
+    [
+        ("zh", "请把英语译成简体中文"),
+        ("de", "You translate from English into German"),
+        ("Klingon", "into Klingon"),
+        ("Chinese", "译成简体中文"),
+        ("zh-TW", "译成繁体中文"),
+    ],
 )
 def test_languages_are_named_in_the_language_of_the_request(to: str, told: str) -> None:
     writer = Model(always("?"))
