@@ -15,8 +15,9 @@ Where a translation does not pass, it is asked for once more; if that does not p
     term              a term of the glossary is called something else
     length            it has fewer words and characters than a quarter of the original, or more than four times as many
 
-A record that is in the language already (Chinese in simplified characters is as good as in traditional) passes, and so do labelled examples, whose fields may be places in a text.
-What is translated has an id of its own, and the facts `language`, `translated_from` and `translated_by`.
+A record that is in the language already (Chinese in simplified characters is as good as in traditional) passes, and so
+do labelled examples, whose fields may be places in a text. What is translated has an id of its own, and the facts
+`language`, `translated_from` and `translated_by`.
 """
 
 import asyncio
