@@ -58,6 +58,7 @@ class Settings(config.Settings):
     """Into what, and how."""
 
     llm: str
+    """The model that translates."""
     to: Annotated[str, Field(min_length=2)]
     """The language, as in BCP 47 (`zh`, `en`, `de`), or by its English name where it has no code here."""
     terms: dict[str, str] = Field(default_factory=dict)
