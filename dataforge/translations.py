@@ -4,7 +4,7 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 
-from dataforge import languages, made_texts, masks
+from dataforge import languages, masks
 from dataforge.refusals import refusal
 from dataforge.text import normalised, pieces
 
@@ -43,22 +43,37 @@ NAMES: Mapping[str, tuple[str, str]] = {
     "ur": ("Urdu", "乌尔都语"),
     "vi": ("Vietnamese", "越南语"),
     "zh": ("Chinese (simplified characters)", "简体中文"),
+    "zh-hant": ("Chinese (traditional characters)", "繁体中文"),
+    "zh-hk": ("Chinese (traditional characters)", "繁体中文"),
+    "zh-tw": ("Chinese (traditional characters)", "繁体中文"),
 }
 """Codes as in BCP 47, with their names in English and Chinese."""
 
 _ASIAN = frozenset(["zh", "ja"])
-_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\u3040-\u30ff]{4,}")
-_LATIN = re.compile(r"[A-Za-z][A-Za-z'\u2019-]*(?:[ ,;:.]+[A-Za-z][A-Za-z'\u2019-]*){5,}")
 _LETTERS = re.compile(r"[^\W\d_]")
 _SENTENCE = re.compile(r"(?<=[。！？；])|(?<=[.!?;])[ \t]+(?=\S)")
+_REST = 6
+"""Latin words in a row that stood in the original are left untranslated; into Chinese or Japanese."""
+_FOREIGN = 8
+"""The same wherever they are from."""
+_HAN_REST = 4
+"""Chinese characters in a row that stood in the original; into other languages."""
 _SURE = 20
+"""Words from which on a language is told with some certainty."""
 _RATIO = 4.0
 
 
-def name(code: str, language: str) -> str:
-    """A language as it is called in Chinese (`zh`) or English; a code that is not known stands for itself."""
-    found = NAMES.get(code.lower().split("-")[0])
-    return code if found is None else found[1 if language == "zh" else 0]
+def name(language: str, told: str) -> str:
+    """A language as it is called in Chinese (`told` is `zh`) or English; what is not known stands for itself."""
+    found = NAMES.get(language.lower()) or NAMES.get(code(language))
+    return language if found is None else found[1 if told == "zh" else 0]
+
+
+def code(language: str) -> str:
+    """The first part of a language's code, also where its name in English or Chinese stands in its place."""
+    said = language.lower()
+    named = (known for known, names in NAMES.items() if said in (names[0].lower().split(" (")[0], names[1]))
+    return next(named, said).split("-")[0]
 
 
 def says_words(text: str) -> bool:
@@ -122,21 +137,30 @@ def fault(before: str, after: str, masked: masks.Masked, to: str, terms: Mapping
 def untranslated(old: str, new: str, to: str) -> str | None:
     """What of a translation is not in its language, in a sentence; None where all seems to be.
 
-    For Chinese and Japanese six Latin words in a row, for others four Chinese characters in a row that stood in the
-    original; beyond that the language of twenty words and more.
+    For Chinese and Japanese: six Latin words in a row that stood in the original, or any eight. For others: four
+    Chinese characters in a row that stood in the original. Beyond that the language of twenty words and more.
     """
-    code = to.lower().split("-")[0]
-    for rest in (_LATIN if code in _ASIAN else _HAN).findall(new):
-        if rest in old:
-            return f"holds {rest[:80]!r} as it was"
+    wanted = code(to)
+    there, said = pieces(old), pieces(new)
+    for size, own in ((_REST, True), (_FOREIGN, False)) if wanted in _ASIAN else ((_HAN_REST, True),):
+        known = set(_runs(there, size))
+        for run in _runs(said, size):
+            if all(piece.isascii() == (wanted in _ASIAN) and piece.isalpha() for piece in run) and (
+                run in known or not own
+            ):
+                return f"holds {' '.join(run)!r}"
     count = len(pieces(new))
     if normalised(old) == normalised(new) and count > 3:
         return f"is what it was before: {new.strip()[:80]!r}"
     found = languages.language(new)
-    known = code in NAMES and found is not None and (count >= _SURE or "zh" in (code, found))
-    if known and count >= 4 and found != code:
-        return f"is in {found!r} and not in {code!r}: {new.strip()[:80]!r}"
+    told = wanted in NAMES and found is not None and (count >= _SURE or "zh" in (wanted, found))
+    if told and count >= 4 and found != wanted:
+        return f"is in {found!r} and not in {wanted!r}: {new.strip()[:80]!r}"
     return None
+
+
+def _runs(found: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    return [tuple(found[at : at + size]) for at in range(len(found) - size + 1)]
 
 
 def occurring(text: str, terms: Mapping[str, str]) -> dict[str, str]:
@@ -153,8 +177,3 @@ def _term(term: str) -> re.Pattern[str]:
 def said_in(texts: Sequence[str]) -> str | None:
     """The language of some texts together, without their code and the like."""
     return languages.language("\n".join(masks.unmarked(masks.masked(text).text) for text in texts))
-
-
-def words(text: str) -> int:
-    """How many words a masked text has."""
-    return made_texts.words(masks.unmarked(text))

@@ -69,6 +69,7 @@ class Settings(config.Settings):
     answerer: str | None = None
     """Another model that answers in its place."""
     rounds: Annotated[int, Field(ge=1, le=10)] = 1
+    """How often what came of it is rewritten again."""
     operations: Annotated[tuple[Operation, ...], Field(min_length=1)] = _OPERATIONS
     """What may be drawn; one that stands here twice is drawn twice as often."""
     keep: bool = True

@@ -40,12 +40,15 @@ class Settings(config.Settings):
     """How answers are to sound, and how far they may be changed."""
 
     llm: str
+    """The model that rewrites."""
     style: str | None = None
     """How they are to be written, in a few words: `short and plain`, `像给小学生讲课一样`."""
     persona: str | None = None
     """Who is to speak, in a few words: `a ship's doctor of few words`."""
     shortest: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """An answer must keep so many of its words, as a share."""
     longest: Annotated[float, Field(ge=1)] = 2.5
+    """It may have so many times its words."""
     numbers: bool = True
     """Whether numbers must stay."""
     language: Literal["zh", "en", "auto"] = "auto"

@@ -66,9 +66,11 @@ class Settings(config.Settings):
     """Which seeds, how many requests, and what each is shown and asked for."""
 
     llm: str
+    """The model that makes tasks up."""
     path: Path
     """The seed tasks, relative to the recipe."""
     rounds: Annotated[int, Field(ge=1, le=100)] = 1
+    """The later ones are also shown what the earlier ones made."""
     per_round: Annotated[int, Field(ge=1, le=100)] = 1
     """Requests for each record in each round."""
     tasks: Annotated[int, Field(ge=1, le=50)] = 8

@@ -15,8 +15,9 @@ Where a translation does not pass, it is asked for once more; if that does not p
     term              a term of the glossary is called something else
     length            it has fewer words and characters than a quarter of the original, or more than four times as many
 
-A record that is in the language already passes, and so do labelled examples, whose fields may be places in a text.
-What is translated has an id of its own, and the facts `language`, `translated_from` and `translated_by`.
+A record that is in the language already (Chinese in simplified characters is as good as in traditional) passes, and so
+do labelled examples, whose fields may be places in a text. What is translated has an id of its own, and the facts
+`language`, `translated_from` and `translated_by`.
 """
 
 import asyncio
@@ -57,6 +58,7 @@ class Settings(config.Settings):
     """Into what, and how."""
 
     llm: str
+    """The model that translates."""
     to: Annotated[str, Field(min_length=2)]
     """The language, as in BCP 47 (`zh`, `en`, `de`), or by its English name where it has no code here."""
     terms: dict[str, str] = Field(default_factory=dict)
@@ -92,13 +94,13 @@ class Asker:
         """A record in the other language, or why it is not; one that is in it already, and examples, as they are."""
         texts = list(dict.fromkeys(text for text in spoken(record) if text.strip()))
         source = language_of(record) or translations.said_in(texts)
-        code = self.settings.to.lower().split("-")[0]
-        if not texts or source is None or source.lower().split("-")[0] == code:
+        code = translations.code(self.settings.to)
+        if not texts or source is None or translations.code(source) == code:
             self.tally.add("passed")
             return record
         wanted = self.settings.language
         # Whoever writes Chinese is best asked in Chinese.
-        told: Language = wanted if wanted != "auto" else "zh" if "zh" in (source, code) else "en"
+        told: Language = wanted if wanted != "auto" else "zh" if "zh" in (translations.code(source), code) else "en"
         answer = ask[self.settings.llm]
         found = await asyncio.gather(*(self._text(text, source, told, answer) for text in texts))
         models: set[str] = set()
