@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, StrictInt, StrictStr, ValidationError
 
-from dataforge import check_tables, gathers, shards
+from dataforge import assembly, check_tables, gathers, shards
 from dataforge.answers import UNPROVEN
 from dataforge.check_tables import Kept
 from dataforge.publish import digest
@@ -167,7 +167,12 @@ def _rejects(folder: Path, manifest: Manifest) -> Iterator[str]:
     yield from (f"rejects.jsonl: line {number}: is not a reject with its place and reason" for number in torn)
     for number in turned:
         yield f"rejects.jsonl: line {number}: does not come after the line before in the order of the records"
-    counted = {(stage.stage, reason): count for stage in manifest.funnel for reason, count in stage.rejected.items()}
+    counted = {
+        (stage.stage, reason): count
+        for stage in manifest.funnel
+        for reason, count in stage.rejected.items()
+        if stage.stage != assembly.STATION
+    }
     for stage, reason in sorted({*listed, *counted}):
         if listed[stage, reason] != counted.get((stage, reason), 0):
             yield (

@@ -2,8 +2,9 @@
 
 A source module holds `Settings` (what a recipe may say to it) and `convert(row, settings)`. Where its files' names do
 not say how they are read, it may hold `FORMAT = "blocks"`, or with settings `FORMAT = {"use": "csv", "header": False}`;
-and `RECORDS_AT = "data"`, the key of the list that holds the records where a file is one JSON object. One that only
-points at another source holds in place of `convert` a `Resolver` named `resolve`.
+and `RECORDS_AT = "data"`, the key of the list that holds the records where a file is one JSON object, or `"*"` where
+each of its values is one. One that only points at another source holds in place of `convert` a `Resolver` named
+`resolve`.
 
 A step module holds `Settings` and `start(name, settings, context) -> Step`, or a class `Gather` and the same `start ->
 Gather` where the step needs to see more than one record at a time; one that needs it only under some settings says
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args, runtim
 import pyarrow as pa
 
 from dataforge import config
+from dataforge.assembly import Assembler
 from dataforge.content import Content, Item
 from dataforge.context import Context, Depends
 from dataforge.llm.requests import Ask
@@ -210,6 +212,11 @@ def binary(name: str) -> bool:
 def resolver(name: str) -> Resolver | None:
     """How the source of that name finds the source that it stands for; None for one that reads records itself."""
     return getattr(importlib.import_module(f"dataforge.sources.{name}"), "resolve", None)
+
+
+def assembler(name: str) -> Assembler | None:
+    """What makes the rows of the source of that name from all its files at once; None where they are its files'."""
+    return getattr(importlib.import_module(f"dataforge.sources.{name}"), "assemble", None)
 
 
 def step(name: str) -> StepModule:

@@ -30,6 +30,8 @@ _FIRST: dict[bytes, Kind] = {
 _FAULTS = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, OSError)
 _FEW, _MANY = 2**6, 2**16
 """Bytes that are decompressed at a time: each may become thousands."""
+_MUCH = 2**20
+"""Bytes that come of them above which fewer are taken."""
 
 
 def bare(name: str) -> str:
@@ -69,6 +71,25 @@ def opened(raw: io.BufferedReader) -> io.BufferedReader:
         file.close()
         raise
     return file
+
+
+def pieces(raw: io.BufferedReader, size: int) -> Iterator[bytes]:
+    """A file's bytes, decompressed, in pieces of about `size` at most where the kind of compression lets them be cut.
+
+    What is compressed once with zstandard is not copied on the way, which takes half the time of `opened`.
+    """
+    if raw.peek(4)[:4] != next(first for first, kind in _FIRST.items() if kind == "zst"):
+        with opened(raw) as file:
+            while piece := file.read1(size):
+                yield piece
+        return
+    with raw:
+        reader = _Zstandard(raw)
+        try:
+            while piece := reader.read1(2**62):
+                yield piece
+        except _FAULTS as error:
+            raise BrokenOffError(f"what is compressed breaks off ({_said(error)})") from None
 
 
 def members(path: Path, name: str, wanted: Callable[[str], bool], scratch: Path) -> Iterator[tuple[str, Path]]:
@@ -143,7 +164,7 @@ class _Zstandard:
                 self._found = self._frame.decompress(given)
             except self._error as error:
                 raise EOFError(str(error)) from None
-            much = len(self._found) > 2**18
+            much = len(self._found) > _MUCH
             self._step = max(_FEW, self._step // 4) if much else min(_MANY, self._step * 2)
             if self._frame.eof:
                 self._rest, self._frame = self._frame.unused_data, None

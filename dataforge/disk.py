@@ -14,6 +14,7 @@ from dataforge.intake import Intake, Taken
 from dataforge.line import Line
 from dataforge.records import Chat
 from dataforge.sample import first_records
+from dataforge.unpack_tasks import AssemblyOrder
 
 RECORDS = 200
 """Of each source."""
@@ -62,8 +63,9 @@ def estimate(line: Line, sizes: Sequence[tuple[bool, int]], frames: Frames) -> N
 
 
 def input_sizes(intakes: Mapping[str, Intake]) -> list[tuple[bool, int]]:
-    """Of each file, whether it is unpacked first, and its bytes."""
-    return [(each.scan is None, _size(each)) for found in intakes.values() for each in found.taken]
+    """Of each file, whether it is unpacked first, and its bytes; files that are joined are not told."""
+    taken = [each for found in intakes.values() for each in found.taken]
+    return [(each.scan is None, _size(each)) for each in taken if not isinstance(each.order, AssemblyOrder)]
 
 
 def _size(taken: Taken) -> int:

@@ -7,7 +7,6 @@ that is said.
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dataforge import assembly
 from dataforge.components import Gather, Linking
-from dataforge.errors import BuildError, first_line
 from dataforge.folders import named
 from dataforge.line import Decisions
 from dataforge.pack import TOKENS_PER_ROW, TOKENS_PER_SHARD
@@ -36,33 +35,17 @@ BYTES_PER_CUT = 2**32
 @contextmanager
 def connection(scratch: Path | None = None) -> "Iterator[duckdb.DuckDBPyConnection]":
     """A database of its own, with a folder for what does not fit into its memory: `scratch`, or a passing one."""
-    import duckdb  # takes a fifth of a second, which a worker that sees single parts need not spend
-
-    with tempfile.TemporaryDirectory(prefix="forge-") as passing:
-        settings: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": MEMORY,
-            "temp_directory": str(scratch or passing),
-            "preserve_insertion_order": "false",
-        }
-        try:
-            with duckdb.connect(":memory:", config=settings) as opened:
-                opened.execute("SET enable_progress_bar = false")
-                yield opened
-        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
-            raise BuildError(f"{first_line(error)}; make room and run the same command again") from None
+    with (
+        tempfile.TemporaryDirectory(prefix="forge-") as passing,
+        assembly.database(scratch or Path(passing), memory=MEMORY) as opened,
+    ):
+        yield opened
 
 
 def asked(scratch: Path, ask: "Callable[[duckdb.DuckDBPyConnection], T]") -> T:
-    """What is asked of a database of its own.
-
-    A query does not hear an interrupt from the keyboard, so it runs in a thread, and whoever waits for it tells it.
-    """
-    with connection(scratch) as opened, ThreadPoolExecutor(1) as thread:
-        try:
-            return thread.submit(ask, opened).result()
-        except KeyboardInterrupt:
-            opened.interrupt()
-            raise
+    """What is asked of a database of its own, which hears an interrupt."""
+    with connection(scratch) as opened:
+        return assembly.asked(opened, ask)
 
 
 def view(opened: "duckdb.DuckDBPyConnection", name: str, parts: Sequence[tuple[int, Path]]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dataforge import frames, hub, places, readers, reading
+from dataforge import components, compression, frames, hub, places, readers, reading
 from dataforge.errors import InputError
 from dataforge.frames import Frames
 from dataforge.inputs import Files
@@ -15,7 +15,7 @@ from dataforge.readers import Part, Scan, Span
 from dataforge.recipe import SourceSpec
 from dataforge.records import canonical_json
 from dataforge.stages import Facts, Work
-from dataforge.unpack_tasks import FileOrder, Order
+from dataforge.unpack_tasks import AssemblyOrder, FileOrder, Input, Order
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ def of(spec: SourceSpec, files: Files, work: Work, given: Frames) -> Intake:
         order = frames.unpacked(spec, given, work)
         return Intake((Taken(order.name, order.sha256, Path(order.name), order=order),))
     spec, listing = listed(spec)
+    if components.assembler(spec.entry.use) is not None:
+        return Intake((_joined(spec, listing, files, work),))
     notes = [f"source {spec.name}: {name} is not read, as its name says no known format" for name in listing.skipped]
     taken = []
     for file in listing.files:
@@ -81,6 +83,40 @@ def listed(spec: SourceSpec) -> tuple[SourceSpec, Listing]:
         known = replace(known, records_at=found.records_at or known.records_at)
         return replace(spec, reading=known), Listing(found.files)
     return spec, places.listed(spec.places, spec.reading.stated)
+
+
+def _joined(spec: SourceSpec, listing: Listing, files: Files, work: Work) -> Taken:
+    """All files of a source as one."""
+    inputs = []
+    for file in joined(spec, listing):
+        if file.inner is None:
+            inputs.append(Input(file, files.sha256(Path(file.place))))
+        else:
+            inputs.append(Input(file, *files.fetched(file, work)))
+    order = AssemblyOrder(spec.name, spec.entry.use, spec.settings, tuple(inputs))
+    sha256 = hashlib.sha256(canonical_json([[each.file.name, each.sha256] for each in inputs])).hexdigest()
+    return Taken(name_of_joined(spec, listing), sha256, Path(inputs[0].file.place), order=order)
+
+
+def joined(spec: SourceSpec, listing: Listing) -> list[File]:
+    """The files of a source that joins them, sorted by name.
+
+    Raises `InputError` for an archive, and where the recipe says of its files what no such source can heed.
+    """
+    for key in ("encoding", "columns"):
+        if getattr(spec.entry, key):
+            raise InputError(
+                f"source {spec.name}: `use: {spec.entry.use}` reads its files by itself; leave out `{key}`"
+            )
+    for file in listing.files:
+        if compression.archive(file.name) is not None:
+            raise InputError(f"{file.shown}: is an archive; unpack it first, so that its files can be read together")
+    return sorted(listing.files, key=lambda file: file.name)
+
+
+def name_of_joined(spec: SourceSpec, listing: Listing) -> str:
+    """What the rows of joined files say that they are from: the file where it is one, else the source."""
+    return listing.files[0].name if len(listing.files) == 1 else spec.name
 
 
 def _taken(spec: SourceSpec, file: File, files: Files, work: Work) -> Taken:

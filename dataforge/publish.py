@@ -3,14 +3,14 @@
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import Any
 
 import orjson
 
-from dataforge import card, diversity, pair_shards, shards
+from dataforge import assembly, card, diversity, pair_shards, shards
 from dataforge.engines import cores
 from dataforge.errors import BuildError
 from dataforge.folders import Folder
@@ -88,8 +88,31 @@ def noted(made: Made) -> dict[str, Counter[str]]:
     return found
 
 
-def funnel(reports: list[Facts]) -> list[Stage]:
-    """The stations down the line, each summed over the parts."""
+def funnel(reports: list[Facts], assembled: Iterable[Facts] = ()) -> list[Stage]:
+    """The stations down the line, each summed over the parts; before them what became of the records of joined files.
+
+    The records of files that are not joined pass that station by, as others do the steps of one source.
+    """
+    stations = _stations(reports)
+    joined = list(assembled)
+    if not joined:
+        return stations
+    rejected = Counter[str]()
+    for counts in joined:
+        rejected.update(counts["rejected"])
+    passed = stations[0].read
+    more = sum(counts["read"] - counts["passed"] for counts in joined)
+    first = Stage(
+        stage=assembly.STATION,
+        read=passed + more,
+        passed=passed,
+        rejected=dict(sorted(rejected.items())),
+        joined=sum(counts["joined"] for counts in joined),
+    )
+    return [first, *stations]
+
+
+def _stations(reports: list[Facts]) -> list[Stage]:
     found: dict[str, tuple[Counter[str], Counter[str]]] = {}
     for facts in reports:
         for name, counts in facts.get("stations", {}).items():
@@ -132,7 +155,7 @@ def _rejects(made: Made, work: Work) -> Iterator[bytes]:
 
 
 def _reasons(made: Made, work: Work) -> str:
-    stages = funnel(made.reports)
+    stages = funnel(made.reports, made.assembled)
     counts = Counter({f"{stage.stage}/{reason}": count for stage in stages for reason, count in stage.rejected.items()})
     listed = ", ".join(f"{reason} {count}" for reason, count in counts.most_common(3))
     first = next((orjson.loads(line) for line in _rejects(made, work)), None)
@@ -166,7 +189,7 @@ def _manifest(site: Site, made: Made, key: str, inputs: Mapping[str, str]) -> Ma
         ),
         seed=recipe.data.seed,
         window=recipe.window,
-        funnel=funnel(made.reports),
+        funnel=funnel(made.reports, made.assembled),
         turns=turns(made.reports),
         sources=[_source(spec, made) for spec in recipe.sources],
         statistics={split: _statistics(split, entries, made) for split in shards.SPLITS},

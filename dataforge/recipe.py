@@ -265,6 +265,8 @@ def _source(document: Document, position: int, taken: Counter[str]) -> SourceSpe
     for key in ("config", "split", "revision"):
         if getattr(entry, key) is not None and said[0] not in ("hub", "modelscope"):
             raise document.error((*at, key), f"is of data sets of a hub, and this one is given by `{said[0]}:`")
+    if components.assembler(entry.use) is not None and entry.frame is not None:
+        raise document.error((*at, "frame"), f"`use: {entry.use}` joins files; say with `path:` where they are")
     reading = _reading(document, (*at, "format"), entry)
     if entry.encoding is not None and not charsets.known(entry.encoding):
         raise document.error((*at, "encoding"), f"there is no encoding {entry.encoding!r}; utf-8 and gb18030 are two")
@@ -284,6 +286,10 @@ def _reading(document: Document, at: KeyPath, entry: SourceEntry) -> Reading:
     default, records_at = components.format_of(entry.use)
     own: dict[str, Any] = {"use": default} if isinstance(default, str) else default or {}
     said = {"use": entry.format} if isinstance(entry.format, str) else entry.format
+    if components.assembler(entry.use) is not None:
+        if said is not None:
+            raise document.error(at, f"`use: {entry.use}` reads its files by itself; leave `format:` out")
+        return Reading(stated=True)
     if said is None:
         return Reading(own.get("use"), _values(own), False, records_at, entry.encoding)
     use, known = said.get("use"), components.names("formats")

@@ -16,8 +16,12 @@ _STATIONS = ("read", "convert")
 _EXAMPLES = 3
 
 
-def check(spec: SourceSpec, keys: Sequence[str], reports: Sequence[Facts], work: Work) -> None:
+def check(
+    spec: SourceSpec, keys: Sequence[str], reports: Sequence[Facts], work: Work, joined: Facts | None = None
+) -> None:
     """Look at what the parts of a source, which lie under these keys, report of reading it.
+
+    Where its files were `joined`, as the counts of that say, all their records were read.
 
     Raises `InputError` where more is rejected than the recipe allows, with the commonest reasons and an example of
     each.
@@ -29,6 +33,8 @@ def check(spec: SourceSpec, keys: Sequence[str], reports: Sequence[Facts], work:
     for reason in components.filters(spec.entry.use):
         del reasons[reason]
     read = sum(facts["stations"]["read"]["read"] + facts["stations"]["convert"].get("unfolded", 0) for facts in reports)
+    if joined is not None:
+        read += joined["read"] - joined["passed"]
     if read < FEW or reasons.total() <= spec.entry.max_reject_share * read:
         return
     commonest = reasons.most_common(_EXAMPLES)

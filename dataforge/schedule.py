@@ -41,6 +41,8 @@ class Made:
     """The key and report of each shard, training before evaluation."""
     records: list[tuple[str, Facts]] = field(default_factory=list)
     """The key and report of each group of Parquet files."""
+    assembled: list[Facts] = field(default_factory=list)
+    """Of each source that joins files, the counts of the station `threads`."""
 
 
 class Schedule:
@@ -51,12 +53,13 @@ class Schedule:
         self.parts: list[Part] = []
         self.notes: list[str] = []
         """What unpacking had to say."""
+        self._assembled: dict[str, Facts] = {}
         self.why: dict[str, tuple[str, Ingredients]] = {}
 
     def run(self, ask: Ask, step_files: Mapping[str, str]) -> Made:
         """Have everything made; `step_files` are the hashes of what steps read."""
         self.parts = self._unpacked(ask)
-        made = Made(stages=[[] for _ in self.parts])
+        made = Made(stages=[[] for _ in self.parts], assembled=list(self._assembled.values()))
         reports: list[list[Facts]] = [[] for _ in self.parts]
         records: list[str] = []
         decided: list[Decided | None] = [None] * len(self.parts)
@@ -108,6 +111,11 @@ class Schedule:
                     tasks[spec.name, number] = UnpackTask(each.order, key)
         found = ask("unpack", list(tasks.values())) if tasks else []
         self.notes = [note for (facts,) in found for note in facts["notes"]]
+        self._assembled = {
+            source: facts["assembled"]
+            for (source, _), (facts,) in zip(tasks, found, strict=True)
+            if facts.get("assembled")
+        }
         unpacked = {at: (task.key, facts) for (at, task), (facts,) in zip(tasks.items(), found, strict=True)}
         return [
             part
@@ -119,7 +127,7 @@ class Schedule:
         for spec in self._recipe.sources:
             mine = [at for at, part in enumerate(self.parts) if part.source == spec.name]
             keys, reports = [tasks[at].records for at in mine], [found[at][0] for at in mine]
-            reject_share.check(spec, keys, reports, self._site.work)
+            reject_share.check(spec, keys, reports, self._site.work, self._assembled.get(spec.name))
 
     def _key(self, stage: str, name: str, ingredients: Ingredients) -> str:
         key = key_of(stage, ingredients)

@@ -33,6 +33,8 @@ class Notes:
     """What is to be said of a file once it has been read."""
 
     texts: list[str] = field(default_factory=list)
+    assembled: dict[str, Any] = field(default_factory=dict)
+    """The counts of the station `threads`, where files were joined."""
 
 
 def records(file: File, path: Path, reading_: Reading, scratch: Path, notes: Notes) -> Iterator[Found]:

@@ -1,4 +1,4 @@
-"""Tasks that unpack what cannot be read where it lies: a file, a shard of a hub's data set."""
+"""Tasks that unpack what cannot be read where it lies: a file, a shard of a hub's data set, files that are joined."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from dataforge import readers, remote, unpack
+from dataforge import assembly, components, readers, remote, unpack
+from dataforge.config import Settings
 from dataforge.errors import InputError
 from dataforge.places import File
 from dataforge.remote import CONTENT
@@ -66,6 +67,66 @@ class FileOrder:
 
 
 @dataclass(frozen=True)
+class Input:
+    """One of the files that are joined, on this machine or in the stage cache."""
+
+    file: File
+    sha256: str
+    fetched: str | None = None
+    """The key of the stage that holds it."""
+
+
+@dataclass(frozen=True)
+class AssemblyOrder:
+    """All files of a source that joins them."""
+
+    source: str
+    """The source's name in the recipe."""
+    use: str
+    settings: Settings
+    inputs: tuple[Input, ...]
+    """Sorted by name."""
+
+    def __str__(self) -> str:
+        return f"the {len(self.inputs)} files of {self.source}"
+
+    @property
+    def ingredients(self) -> Ingredients:
+        """Their bytes and names, and what the recipe says to the source."""
+        named = [[each.file.name, each.sha256] for each in self.inputs]
+        return {"the files": named, "the source's settings": [self.use, assembly.settled(self.settings)]}
+
+    def records(self, work: Work, notes: Notes) -> Iterator[Found]:
+        """Join them. Raises `InputError` where one is no longer what it was, or does not serve."""
+        with ExitStack() as stack:
+            scratch = stack.enter_context(work.folder.scratch())
+            files = []
+            for each in self.inputs:
+                path = Path(each.file.place)
+                if each.fetched is not None:
+                    (path,) = stack.enter_context(work.folder.local([work.name(each.fetched, CONTENT)]))
+                with readers.readable(path):
+                    if sha256_of(path) != each.sha256:
+                        raise InputError(f"{each.file.shown}: has changed since the build began; run it again")
+                files.append((each.file.name, path))
+            yield from assembled(self.use, files, self.settings, scratch, notes)
+
+
+def assembled(use: str, files: assembly.Files, settings: Settings, scratch: Path, notes: Notes) -> Iterator[Found]:
+    """The rows that a source makes of all its files at once."""
+    assemble = components.assembler(use)
+    if assemble is None:
+        raise RuntimeError(f"the source {use} does not join files")
+    tally, rows = assembly.Assembly(), 0
+    for number, value in assemble(files, settings, scratch, tally):
+        rows += 1
+        yield "", number, value
+    tally.check(rows)
+    notes.texts.extend(tally.notes)
+    notes.assembled.update(tally.counts())
+
+
+@dataclass(frozen=True)
 class UnpackTask:
     """One order."""
 
@@ -88,5 +149,5 @@ class UnpackTask:
 def made(order: Order, work: Work) -> Result:
     """The parts of an order, which are made while they are taken."""
     notes = Notes()
-    facts: Facts = {"parts": [], "notes": notes.texts}
+    facts: Facts = {"parts": [], "notes": notes.texts, "assembled": notes.assembled}
     return unpack.parts(order.records(work, notes), facts["parts"]), facts

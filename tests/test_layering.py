@@ -36,6 +36,11 @@ DATAFORGE = [
     "expressions",
     "languages",
     "refusals",
+    "prompt_set",
+    "made_texts",
+    "masks",
+    "translations",
+    "instruction_filters",
     "personal",
     "overlap",
     "votes",
@@ -44,6 +49,15 @@ DATAFORGE = [
     "charsets",
     "content",
     "compression",
+    "assembly",
+    "html_markdown",
+    "xml_rows",
+    "stack_dump",
+    "stack_threads",
+    "dump_lines",
+    "reddit_rules",
+    "reddit_scores",
+    "reddit_threads",
     "arrow_rows",
     "json_lines",
     "json_stream",
@@ -125,10 +139,13 @@ DATAFORGE = [
 SOURCES_MAY_IMPORT = {
     *("config", "records", "text", "columns", "fields", "sandbox"),
     *("message_objects", "opinions", "dialogue", "html_remnants"),
+    *("assembly", "content", "compression", "errors", "html_markdown", "stack_dump", "stack_threads"),
+    *("reddit_rules", "reddit_threads"),
 }
 FORMATS_MAY_IMPORT = {"config", "charsets", "content", "arrow_rows", "json_lines", "json_stream", "delimited"}
 STEPS_MAY_IMPORT = {
     *("errors", "config", "records", "seeds", "text", "opinions", "minhash", "context", "record_keys"),
+    *("prompt_set", "made_texts", "masks", "translations", "instruction_filters"),
     *(
         "task_templates",
         "request_templates",

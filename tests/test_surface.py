@@ -12,7 +12,11 @@ from trainkit import objectives
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 OPTIONS = {
-    "build": {"recipe", "overrides", "out", "workers", "engine", "work_limit", "explain", "as_json"},
+    "build": {"recipe", "overrides", "out", "workers", "engine", "work_limit", "explain", "yes", "as_json"},
+    "cache": set(),
+    "cache export": {"target", "model", "as_json"},
+    "cache prune": {"model", "unused_days", "as_json"},
+    "cache stats": {"as_json"},
     "chat": {"adapter", "prompts", "beside", "system"},
     "demo": set(),
     "export": {"build", "target", "out", "split", "lossy", "force", "push", "private", "as_json"},

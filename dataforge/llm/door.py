@@ -10,7 +10,7 @@ import hashlib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from dataforge import seeds
 from dataforge.errors import BuildError
@@ -36,6 +36,23 @@ class _LostError(Exception):
     """A request that failed for good, in a sentence."""
 
 
+@dataclass(frozen=True)
+class _Failure:
+    """A request without a completion."""
+
+    why: str
+    """In one line."""
+    status: int = 0
+    """0 where there was no answer."""
+    wait: float | None = None
+    """Seconds that the endpoint asks for before the next request."""
+    crowded: bool = False
+    """Whether it is the endpoint that has too much to do, whatever is asked."""
+    may_pass: bool = True
+    unfit: bool = False
+    """Whether the endpoint does not know the way in which JSON was asked for."""
+
+
 @dataclass
 class _Line:
     """One endpoint with its pace."""
@@ -59,8 +76,14 @@ class Door:
     _succeeded: bool = False
     _failed: int = 0
     """Of all that was sent, until something succeeds."""
+    _others: int = 0
+    """Requests that were under way when the first one failed."""
+    _flying: int = 0
+    """Requests that wait for their answer."""
     _lost: int = 0
     """Requests one after another that failed for good."""
+    _closed: BuildError | None = None
+    """Why nothing is sent any more."""
 
     def __post_init__(self) -> None:
         self._free = asyncio.Semaphore(self.model.concurrency)
@@ -144,43 +167,51 @@ class Door:
             taken = line or self._lines[next(self._turns)]
             sent = completions.body(said, taken.ways[0]) if again is None else again
             await taken.pace.turn(tokens)
+            if self._closed is not None:
+                raise self._closed
             self.purse.check()
             self.purse.spent.requests += 1
             spent.requests += 1
-            wait = None
-            try:
-                answer = await taken.endpoint.send(sent)
-            except BrokenError as error:
-                why = str(error)
-            else:
-                taken.pace.heed(answer.headers)
-                if answer.status == 200:
-                    try:
-                        found = answer.json()
-                        completions.read(found, None, key)
-                    except ValueError as error:
-                        why = f"half an answer, or none: {error}"
-                    else:
-                        self._count(found, spent)
-                        return taken, sent, found
-                else:
-                    why = answer.words
-                    if again is None and _unfit(answer) and len(taken.ways) > 1 and "response_format" in sent:
-                        if completions.body(said, taken.ways[0]) == sent:  # nobody has found out meanwhile
-                            taken.ways.pop(0)
-                        continue
-                    if not _may_pass(answer.status):
-                        self._give_up(taken, answer)
-                        raise _LostError(f"{taken.endpoint.url} says {why}")
-                    wait = retry_after(answer.headers)
-                    if wait is not None or answer.status == 429:
-                        taken.pace.close_for(self._wait(key, attempt) if wait is None else wait)
-            self._fail(taken, why)
-            if attempt >= self.model.retries:
-                self._lose(taken, why)
-                raise _LostError(f"{taken.endpoint.url}: failed {attempt + 1} times, at last: {why}")
-            await asyncio.sleep(self._wait(key, attempt) if wait is None else wait)
+            found = await self._tried(taken, sent, key)
+            if not isinstance(found, _Failure):
+                self._count(found, spent)
+                return taken, sent, found
+            if again is None and found.unfit and "response_format" in sent:
+                known = completions.body(said, taken.ways[0]) != sent  # another request has found it out
+                if known or len(taken.ways) > 1:
+                    taken.ways[:] = taken.ways if known else taken.ways[1:]
+                    continue
+            self._fail(taken, found)
+            if not found.may_pass or attempt >= self.model.retries:
+                self._lose(taken, found)
+                times = f"failed {attempt + 1} times, at last: " if attempt else ""
+                raise _LostError(f"{taken.endpoint.url}: {times}{found.why}")
+            wait = self._wait(key, attempt) if found.wait is None else found.wait
+            if found.crowded:
+                taken.pace.close_for(wait)
+            await asyncio.sleep(wait)
         raise RuntimeError("unreachable")
+
+    async def _tried(self, line: _Line, sent: Mapping[str, Any], key: str) -> Any:
+        """A completion, or a `_Failure`."""
+        self._flying += 1
+        try:
+            answer = await line.endpoint.send(sent)
+        except BrokenError as error:
+            return _Failure(str(error))
+        finally:
+            self._flying -= 1
+        line.pace.heed(answer.headers)
+        if answer.status != 200:
+            wait = retry_after(answer.headers)
+            crowded = wait is not None or answer.status == 429
+            return _Failure(answer.words, answer.status, wait, crowded, _may_pass(answer.status), _unfit(answer))
+        try:
+            found = answer.json()
+            completions.read(found, None, key)
+        except ValueError as error:
+            return _Failure(f"half an answer, or none: {error}")
+        return found
 
     def _count(self, answer: Any, spent: Spent) -> None:
         usage = answer.get("usage") or {}
@@ -193,31 +224,33 @@ class Door:
         spread = 0.5 + seeds.share(0, "wait", key, str(attempt))
         return float(min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * spread)
 
-    def _fail(self, line: _Line, why: str) -> None:
-        self._failed += 1
-        if not self._succeeded and self._failed >= HOPELESS:
-            raise BuildError(
-                f"{self.name}: {line.endpoint.url}: {self._failed} requests failed and none succeeded, the last one: "
-                f"{why}; every reply is kept: mend it and run the same command again"
-            )
-
-    def _lose(self, line: _Line, why: str) -> None:
-        self._lost += 1
-        if self._lost >= HOPELESS:
-            raise BuildError(
-                f"{self.name}: {line.endpoint.url}: {self._lost} requests one after another failed for good, the last "
-                f"one: {why}; every reply is kept: run the same command again"
-            )
-
-    def _give_up(self, line: _Line, answer: Answer) -> None:
-        """Count a request that cannot succeed; where none can, stop at once."""
-        if answer.status in (401, 403, 404):
-            raise BuildError(
-                f"{self.name}: {line.endpoint.url} says {answer.words}; see `base_url`, `model` and the key in "
+    def _fail(self, line: _Line, failure: "_Failure") -> None:
+        if failure.status in (401, 403, 404):
+            self._close(
+                f"{self.name}: {line.endpoint.url}: {failure.why}; see `base_url`, `model` and the key in "
                 f"{self.model.key_file or self.model.key_env}"
             )
-        self._fail(line, answer.words)
-        self._lose(line, answer.words)
+        if not self._failed:
+            self._others = self._flying  # which may yet succeed
+        self._failed += 1
+        if not self._succeeded and self._failed >= HOPELESS + self._others:
+            self._close(
+                f"{self.name}: {line.endpoint.url}: {self._failed} requests failed and none succeeded, the last one: "
+                f"{failure.why}; mend it and run the same command again"
+            )
+
+    def _lose(self, line: _Line, failure: "_Failure") -> None:
+        self._lost += 1
+        if self._lost >= HOPELESS:
+            self._close(
+                f"{self.name}: {line.endpoint.url}: {self._lost} requests one after another failed for good, the last "
+                f"one: {failure.why}; every reply is kept: run the same command again"
+            )
+
+    def _close(self, why: str) -> NoReturn:
+        """Send nothing any more."""
+        self._closed = BuildError(why)
+        raise self._closed
 
 
 def key_of(said: Mapping[str, Any]) -> str:

@@ -43,6 +43,8 @@ class NoReply:
 
     reason: Literal["truncated", "refused", "empty", "unparsable", "failed", "not_asked"]
     detail: str
+    text: str = ""
+    """Where it was truncated: what had come until then."""
 
 
 Ask = Callable[[Request], Awaitable[Reply | NoReply]]

@@ -6,8 +6,8 @@
 
 The first is a conversation, or with `task:` an example. In the second, each passage under a question is an example of
 `extractive_qa`: its answer is that which occurs in the passage, and `no_answer` is an empty one, which the facts call
-impossible. A row may hold many questions under their ids, or be a single one. The passages under a question stay on one
-side of the split.
+impossible. A file may be one object of all questions by their ids; a row may hold many of them, or be a single one. The
+passages under a question stay on one side of the split.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +17,7 @@ from dataforge import fields
 from dataforge.columns import RowError, errors_reject
 from dataforge.records import Chat, Example, Message, Reject, Row, derived_id
 
+RECORDS_AT = "*"
 _NO_ANSWER = "no_answer"
 
 

@@ -9,7 +9,7 @@ from dataforge.build import build
 
 RECIPE = Path(__file__).parent.parent.parent / "samples" / "recipes" / "corpora.yaml"
 LEFT_OUT = {("nli", "no_gold_label"): 1, ("csl", "false_keywords"): 1, ("p3", "wrong_choice"): 1}
-PARTED = {"squad": 4, "cmrc": 2, "webqa_passages": 1}
+PARTED = {"squad": 4, "cmrc": 2, "webqa_passages": 1, "webqa_by_id": 1}
 """How many more examples than rows there are."""
 
 

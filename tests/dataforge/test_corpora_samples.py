@@ -20,6 +20,7 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, int]]] = [
     ("cmrc.json", "cmrc", {}, {"extractive_qa": 4}),
     ("webqa.jsonl", "webqa", {}, {"Chat": 3}),
     ("webqa_passages.jsonl", "webqa", {}, {"extractive_qa": 3}),
+    ("webqa_by_id.json", "webqa", {}, {"extractive_qa": 3}),
     ("pclue.jsonl", "pclue", {}, {"Chat": 4}),
     ("ner.conll", "conll", {"separator": "tab"}, {"ner": 4}),
     ("words.conllu", "conllu", {}, {"tagging": 3}),
@@ -73,7 +74,7 @@ def rows(name: str) -> Iterator[dict[str, Any]]:
         yield from ({"text": block} for block in re.split(r"\n(?:[ \t]*\n)+", text) if block.strip())
     elif name.endswith(".json"):
         found = orjson.loads(text)
-        yield from found["data"] if isinstance(found, dict) else found
+        yield from found.get("data", found.values()) if isinstance(found, dict) else found
     elif name.endswith(".jsonl"):
         yield from (orjson.loads(line) for line in text.splitlines())
     else:

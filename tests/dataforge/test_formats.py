@@ -131,6 +131,43 @@ def test_records_under_a_key_have_the_lines_they_start_on(tmp_path: Path) -> Non
     assert found == [("", 3, {"a": 1}), ("", 5, {"a": 2})]
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+def test_every_value_of_an_object_is_a_record_that_keeps_its_key(tmp_path: Path, indent: int | None) -> None:
+    path = tmp_path / "data.json"
+    whole = {"Q_1": {"a": 1}, "Q_2": {"a": "}", "key": "own"}, "Q_3": 7}
+    path.write_text(json.dumps(whole, indent=indent), encoding="utf-8")
+    expected = [{"key": "Q_1", "a": 1}, {"key": "own", "a": "}"}, 7]
+    found, _ = everything(path, tmp_path / "scratch", records_at="*")
+    assert [value for _, _, value in found] == expected
+    assert [line for _, line, _ in found] == ([2, 5, 9] if indent else [1, 1, 1])
+    stated, _ = everything(path, tmp_path / "other", format="json", settings={"records_at": "*"})
+    assert stated == found
+
+
+def test_objects_of_records_one_a_line_are_read_through_to_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"Q_1": {"a": 1}}\n\n{"Q_2": {"a": 2}, "Q_3": {"a": 3}}\n', encoding="utf-8")
+    found, notes = everything(path, tmp_path / "scratch", records_at="*")
+    assert [(line, value["key"]) for _, line, value in found] == [(1, "Q_1"), (3, "Q_2"), (3, "Q_3")]
+    assert not notes
+
+
+@pytest.mark.parametrize("first", [{"q": "x", "e": {"a": 1}}, {"e": {"a": 1}, "q": "x"}, {}])
+def test_lines_whose_values_are_no_records_are_read_as_lines(tmp_path: Path, first: dict[str, object]) -> None:
+    path = tmp_path / "data.jsonl"
+    path.write_text(f'{json.dumps(first)}\n{{"q": "y"}}\n', encoding="utf-8")
+    assert columns(path, records_at="*") == [first, {"q": "y"}]
+
+
+def test_an_object_of_records_that_breaks_off_gives_what_stands_before(tmp_path: Path) -> None:
+    path = tmp_path / "data.json"
+    path.write_text('{"Q_1": {"a": 1},\n"Q_2": {"a": 2},\n"Q_3": {"a"', encoding="utf-8")
+    found, notes = everything(path, tmp_path / "scratch", records_at="*")
+    assert [value for _, _, value in found[:2]] == [{"key": "Q_1", "a": 1}, {"key": "Q_2", "a": 2}]
+    assert isinstance(found[-1][2], Fault)
+    assert len(notes) == 1
+
+
 @pytest.mark.parametrize("ending", ["", ",", "]", ', "x": 1', '{"a": 2', '{"a": "'])
 def test_json_that_breaks_off_gives_what_stands_before_and_says_so(tmp_path: Path, ending: str) -> None:
     path = tmp_path / "data.json"

@@ -1,0 +1,290 @@
+"""Posts and comments of Reddit's dumps as threads: told apart row by row, left out by rules, joined out of core.
+
+    files ──> posts ──────────────────────────┐
+      └─────> comments on posts that are kept ┴──> threads
+
+Posts are read first, so that of all comments only those are kept whose post is. A file is read twice only where it
+holds both. What a rule leaves out is counted in the database and never becomes an object of Python.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from dataforge import assembly
+from dataforge import reddit_rules as sql
+from dataforge.content import Fault
+from dataforge.dump_lines import SCHEMA, Dump, fault
+from dataforge.reddit_rules import Rules
+from dataforge.reddit_scores import MONTH, refuse
+
+if TYPE_CHECKING:
+    import duckdb
+
+_NO_RECORDS = ("post", "blank", "nested")
+_BATCH = 4096
+
+
+def threads(files: assembly.Files, rules: Rules, scratch: Path, tally: assembly.Assembly) -> assembly.Rows:
+    """The faults, and then a row for each post that is kept, with its comments, in the order of the posts' times.
+
+    Raises `InputError` where a month's scores are dead, or a file cannot be read.
+    """
+    dumps = [Dump(name, path) for name, path in files]
+    with assembly.database(scratch, "threads.duckdb") as opened:
+        assembly.asked(opened, lambda asked: _read(asked, rules, dumps))
+        if rules.dead_scores == "refuse":
+            refuse(opened)
+        assembly.asked(opened, lambda asked: _join(asked, rules))
+        number = faults = 0
+        for name, line, found in _faults(opened, dumps):
+            number = faults = number + 1
+            yield number, Fault(found.reason, f"{name}:{line}: {found.detail}")
+        replies = 0
+        for row in _rows(opened):
+            number, replies = number + 1, replies + len(row["comments"])
+            yield number, row
+        _count(opened, dumps, faults, number, replies, tally)
+
+
+def _count(
+    opened: "duckdb.DuckDBPyConnection",
+    dumps: list[Dump],
+    faults: int,
+    rows: int,
+    replies: int,
+    tally: assembly.Assembly,
+) -> None:
+    rejected = Counter(
+        dict(
+            opened.execute(
+                "SELECT reason, count(*) FROM posts WHERE reason IS NOT NULL GROUP BY ALL UNION ALL "
+                "SELECT reason, count(*) FROM comments WHERE reason IS NOT NULL GROUP BY ALL"
+            ).fetchall()
+        )
+    )
+    for reason in (*_NO_RECORDS, "broken"):
+        del rejected[reason]
+    ((joined,),) = opened.execute("SELECT count(*) FROM comments WHERE reason IS NULL").fetchall()
+    if joined != replies:
+        raise RuntimeError(f"of {joined} comments {replies} came to their threads")
+    more, unlisted = sum(dump.more for dump in dumps), sum(dump.unlisted for dump in dumps)
+    if more:
+        rejected["comments_not_listed"] = more
+        tally.note(f"{more:,} stubs stand for {unlisted:,} comments that the API did not list, and that are missing")
+    if rejected["post_listed_twice"] or rejected["comment_listed_twice"]:
+        tally.note(
+            f"{rejected['post_listed_twice']:,} posts and {rejected['comment_listed_twice']:,} comments are listed "
+            "more than once; what was retrieved last counts"
+        )
+    if rejected["comment_without_post"]:
+        tally.note(f"the posts of {rejected['comment_without_post']:,} comments are in none of the files")
+    if rows == faults:
+        most = ", ".join(f"{reason} {count:,}" for reason, count in rejected.most_common(3))
+        tally.note(f"no thread is left ({most})")
+    tally.count(read=rows + joined + rejected.total(), passed=rows, joined=joined, rejected=rejected)
+
+
+def _read(opened: "duckdb.DuckDBPyConnection", rules: Rules, dumps: list[Dump]) -> None:
+    """Have all posts in the table `posts`, and in `comments` those that are kept, with the counts of the others."""
+    opened.execute(
+        "CREATE TABLE posts (file INTEGER, number BIGINT, id VARCHAR, reason VARCHAR, author VARCHAR, community "
+        "VARCHAR, title VARCHAR, body VARCHAR, score BIGINT, created BIGINT, retrieved BIGINT, edited VARCHAR, "
+        "upvote_ratio VARCHAR, plain BOOLEAN)"
+    )
+    opened.execute(
+        "CREATE TABLE comments (reason VARCHAR, file INTEGER, number BIGINT, line VARCHAR, month BIGINT, one BOOLEAN, "
+        "id VARCHAR, post VARCHAR, author VARCHAR, body VARCHAR, score BIGINT, created BIGINT, retrieved BIGINT, "
+        "edited VARCHAR)"
+    )
+    for dump in dumps:
+        dump.look()
+    first = {at for at, dump in enumerate(dumps) if not dump.only("link_id")}
+    while True:
+        # A file that holds posts alone need not be read for its comments.
+        mixed = {at for at in sorted(first) if _posts(opened, rules, dumps, at)}
+        _settle_posts(opened)
+        for at in range(len(dumps)):
+            if at in mixed or at not in first:
+                _comments(opened, rules, dumps, at)
+        found = opened.execute(
+            "SELECT DISTINCT file, reason FROM comments WHERE reason IN ('post', 'nested')"
+        ).fetchall()
+        nested = {at for at, reason in found if reason == "nested"}
+        late = {at for at, reason in found if reason == "post"} - first
+        if not nested and not late:
+            return
+        # Files that begin as if they held comments alone, and hold more.
+        for at in nested:
+            dumps[at].nested = True
+        first |= late | nested
+        opened.execute("DELETE FROM posts")
+        opened.execute("DELETE FROM comments")
+
+
+def _scan(opened: "duckdb.DuckDBPyConnection", dump: Dump, query: str) -> None:
+    reader = pa.RecordBatchReader.from_batches(SCHEMA, dump.batches())
+    opened.register("lines", reader)
+    # Nobody knows how many lines will come, so the planner takes them for few and would keep them all in memory; and a
+    # filter that it moved would parse each line again.
+    opened.execute("SET disabled_optimizers = 'join_order,build_side_probe_side,filter_pushdown'")
+    try:
+        opened.execute(query)
+    finally:
+        opened.execute("RESET disabled_optimizers")
+        opened.unregister("lines")
+
+
+def _posts(opened: "duckdb.DuckDBPyConnection", rules: Rules, dumps: list[Dump], at: int) -> bool:
+    """Take a file's posts; returns whether there are other lines in it."""
+    kept = ", ".join(
+        f"CASE WHEN reason IS NULL THEN x.{each} END" for each in ("author", "subreddit", "title", "selftext")
+    )
+    _scan(
+        opened,
+        dumps[at],
+        f"""
+        INSERT INTO posts
+        SELECT {at}, number, {sql.ID}, reason, {kept},
+            {sql.SCORE}, {sql.CREATED}, {sql.RETRIEVED}, x.edited, x.upvote_ratio,
+            {sql.SCORE} IS NOT NULL AND NOT {sql.HIDDEN} AND NOT {sql.DELETED_AUTHOR}
+        FROM (
+            SELECT number, x, {sql.post_reason(rules)} AS reason
+            FROM (SELECT number, TRY(json_transform(line, '{sql.POST_COLUMNS}')) AS x FROM lines)
+            WHERE {sql.IS_POST} AND NOT starts_with(coalesce(x.replies, ''), '{{')
+        )
+        """,
+    )
+    ((count,),) = opened.execute("SELECT count(*) FROM posts WHERE file = ?", [at]).fetchall()
+    return dumps[at].lines > count or bool(dumps[at].faults)
+
+
+def _settle_posts(opened: "duckdb.DuckDBPyConnection") -> None:
+    """Of a post that is listed more than once, keep what was retrieved last, else what has the higher score."""
+    opened.execute(
+        """
+        UPDATE posts SET reason = 'post_listed_twice' FROM (
+            SELECT file, number, row_number() OVER (
+                PARTITION BY id ORDER BY retrieved DESC NULLS LAST, score DESC NULLS LAST,
+                    reason NULLS FIRST, title, body, author, edited, upvote_ratio, file, number
+            ) AS place
+            FROM posts WHERE id IN (SELECT id FROM posts GROUP BY id HAVING count(*) > 1)
+        ) AS placed
+        WHERE placed.place > 1 AND placed.file = posts.file AND placed.number = posts.number
+        """
+    )
+
+
+def _comments(opened: "duckdb.DuckDBPyConnection", rules: Rules, dumps: list[Dump], at: int) -> None:
+    is_reply = sql.IS_REPLY_ITSELF if "replies" in dumps[at].columns else sql.IS_REPLY
+    kept = ("id", "post", "x.author", "x.body", "score", "created", sql.RETRIEVED, "x.edited")
+    _scan(
+        opened,
+        dumps[at],
+        f"""
+        INSERT INTO comments
+        WITH looked AS (SELECT number, line, {is_reply} AS reply FROM lines), parsed AS (
+            SELECT number, line, reply,
+                CASE WHEN NOT reply THEN TRY(json_transform(line, '{sql.COMMENT_COLUMNS}')) END AS x
+            FROM looked
+        ), told AS (
+            SELECT number, line, x, {sql.LINK} AS post, {sql.SCORE} AS score, {sql.CREATED} AS created, {sql.ID} AS id,
+                CASE WHEN reply THEN 'comment_not_top_level'
+                    WHEN starts_with(coalesce(x.replies, ''), '{{') THEN 'nested'
+                    WHEN {sql.IS_POST} THEN 'post'
+                    WHEN {sql.IS_COMMENT} THEN {sql.comment_reason(rules)}
+                    WHEN x IS NULL AND trim(line, E' \\t\\r\\n') = '' THEN 'blank'
+                    ELSE 'broken' END AS own
+            FROM parsed
+        ), joined AS (
+            SELECT told.*, coalesce(own, CASE
+                WHEN p.id IS NULL THEN 'comment_without_post'
+                WHEN p.reason IS NOT NULL THEN 'comment_on_left_out_post'
+                WHEN {sql.by_post_author(rules)} THEN 'comment_by_post_author' END) AS reason,
+                own IS DISTINCT FROM 'post' AND x.link_id IS NOT NULL AND score IS NOT NULL AND created IS NOT NULL
+                    AND NOT {sql.HIDDEN} AND NOT {sql.DELETED_AUTHOR} AS scored
+            FROM told
+            LEFT JOIN (SELECT id, reason, author FROM posts WHERE reason IS DISTINCT FROM 'post_listed_twice') AS p
+            ON p.id = CASE WHEN own IS NULL THEN post END
+        )
+        SELECT reason, CASE WHEN reason IS NULL OR reason IN ('broken', 'post', 'nested') THEN {at} END,
+            CASE WHEN reason IS NULL OR reason = 'broken' THEN number END,
+            CASE WHEN reason = 'broken' THEN line[:4096] END,
+            CASE WHEN scored THEN {MONTH} END, CASE WHEN scored THEN score = 1 END,
+            {", ".join(f"CASE WHEN reason IS NULL THEN {each} END" for each in kept)}
+        FROM joined
+        """,
+    )
+
+
+def _join(opened: "duckdb.DuckDBPyConnection", rules: Rules) -> None:
+    """Settle which comments are taken, and number their posts in order."""
+    opened.execute(
+        f"""
+        CREATE TABLE twice AS SELECT file, number FROM (
+            SELECT file, number, row_number() OVER (
+                PARTITION BY id
+                ORDER BY retrieved DESC NULLS LAST, score DESC, created, post, author, body, file, number
+            ) AS place
+            FROM comments WHERE reason IS NULL AND id IN (
+                SELECT id FROM comments WHERE reason IS NULL GROUP BY id HAVING count(*) > 1
+            )
+        ) WHERE place > 1;
+        UPDATE comments SET reason = 'comment_listed_twice' FROM twice
+        WHERE comments.file = twice.file AND comments.number = twice.number AND reason IS NULL;
+        CREATE TABLE placed AS SELECT file, number, post, row_number() OVER (
+                PARTITION BY post ORDER BY score DESC, created, id
+            ) AS place, count(*) OVER (PARTITION BY post) AS many
+            FROM comments WHERE reason IS NULL;
+        CREATE TABLE taken AS SELECT id, row_number() OVER (ORDER BY created, id) AS rank FROM posts
+            WHERE reason IS NULL AND id IN (
+                SELECT post FROM placed WHERE many >= {rules.min_comments} AND place = 1
+            );
+        UPDATE posts SET reason = 'post_with_few_comments'
+            WHERE reason IS NULL AND id NOT IN (SELECT id FROM taken);
+        UPDATE comments SET reason = CASE WHEN many < {rules.min_comments} THEN 'comment_among_few'
+            ELSE 'comment_above_most' END
+            FROM placed WHERE comments.file = placed.file AND comments.number = placed.number AND reason IS NULL
+            AND (many < {rules.min_comments} OR place > {rules.max_comments});
+        """
+    )
+
+
+def _faults(opened: "duckdb.DuckDBPyConnection", dumps: list[Dump]) -> Iterator[tuple[str, int, Fault]]:
+    found = opened.execute("SELECT file, number, line FROM comments WHERE reason = 'broken' ORDER BY ALL")
+    while batch := found.fetchmany(_BATCH):
+        for file, number, line in batch:
+            yield dumps[file].name, number, fault(line)
+    for dump in dumps:
+        for number, told in sorted(dump.faults.items()):
+            yield dump.name, number, told
+
+
+def _rows(opened: "duckdb.DuckDBPyConnection") -> Iterator[dict[str, Any]]:
+    """Each thread as a row: the post's columns, and its comments by their times."""
+    posts = _streamed(
+        opened.cursor(),
+        "SELECT rank, id, community, title, body, score, created, author, edited, "
+        "TRY_CAST(upvote_ratio AS DOUBLE) AS upvote_ratio FROM posts JOIN taken USING (id) WHERE reason IS NULL "
+        "ORDER BY rank",
+    )
+    comments = _streamed(
+        opened.cursor(),
+        "SELECT rank, comments.id, author, body, score, created, edited FROM comments "
+        "JOIN taken ON taken.id = comments.post WHERE reason IS NULL ORDER BY rank, created, comments.id",
+    )
+    next_ = next(comments, None)
+    for post in posts:
+        rank, listed = post.pop("rank"), []
+        while next_ is not None and next_["rank"] == rank:
+            listed.append({key: value for key, value in next_.items() if key != "rank"})
+            next_ = next(comments, None)
+        yield {**post, "comments": listed}
+
+
+def _streamed(cursor: "duckdb.DuckDBPyConnection", query: str) -> Iterator[dict[str, Any]]:
+    for batch in cursor.sql(query).to_arrow_reader(_BATCH):
+        yield from batch.to_pylist()
