@@ -16,6 +16,7 @@ import orjson
 from dataforge.errors import BuildError
 from dataforge.llm.cache import Cache
 from dataforge.llm.endpoints import Answer, BrokenError
+from dataforge.llm.settings import BATCH_REQUESTS
 from dataforge.records import canonical_json
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ QUIET = 1.0
 """Seconds without a further request after which those that wait are handed over."""
 LOOKS = (2.0, 60.0)
 """Seconds between two looks at a batch: at first, and at most."""
-MOST_REQUESTS, MOST_BYTES = 50_000, 190_000_000
-"""Of one batch, as OpenAI has it (200 MB)."""
+MOST_BYTES = 190_000_000
+"""Of one batch; OpenAI takes 200 MB."""
 _INTENDED = "intended:"
 _MARK = "forge"
 _ENDED = ("completed", "failed", "expired", "cancelled")
@@ -45,8 +46,10 @@ class BatchEndpoint:
         """Requests that are in no batch yet."""
         self._open: dict[str, str] | None = None
         """The batch in which an earlier build handed a request over."""
-        self._followed: set[str] = set()
-        """Batches that are looked at."""
+        self._told: set[str] = set()
+        """Batches whose answers all were told."""
+        self._cut = False
+        """Whether somebody did not wait for an answer, which must be found again."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._last = 0.0
 
@@ -63,16 +66,20 @@ class BatchEndpoint:
         self._last = loop.time()
         if len(self._lines) == 1:
             self._start(self._hand_over(), self._lines)
-        return await answer
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            self._cut = True
+            raise
 
     async def close(self) -> None:
-        """Stop looking. Batches all of whose answers were taken are forgotten, the others are not."""
+        """Stop looking. Batches whose answers were taken are forgotten, the others are come back for."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if not any(not answer.done() for answer in self._waiting.values()):
-            for identity in self._followed:
-                self._cache.close_batch(identity)
+        if not self._cut:
+            for batch in self._told:
+                self._cache.close_batch(batch)
         if self._client is not None:
             await self._client.close()
             self._client = None
@@ -105,7 +112,7 @@ class BatchEndpoint:
         loop = asyncio.get_running_loop()
         if self._open is None:
             self._open = await self._known()
-        while (left := self._last + QUIET - loop.time()) > 0 and len(self._lines) < MOST_REQUESTS:
+        while (left := self._last + QUIET - loop.time()) > 0 and len(self._lines) < BATCH_REQUESTS:
             await asyncio.sleep(left)
         lines, self._lines = self._lines, {}
         known = {identity: self._open.pop(identity) for identity in list(lines) if identity in self._open}
@@ -169,15 +176,22 @@ class BatchEndpoint:
         raise RuntimeError("unreachable")
 
     def _follow(self, batch: str, identities: Sequence[str]) -> None:
-        self._followed.add(batch)
         self._start(self._answers(batch, identities), identities)
 
     async def _answers(self, batch: str, identities: Sequence[str]) -> None:
         """Look at a batch until it has ended, and tell what became of its requests."""
+        import openai
+
         api, wait = self._api(), LOOKS[0]
-        while (found := await api.batches.retrieve(batch)).status not in _ENDED:
-            await asyncio.sleep(wait)
-            wait = min(LOOKS[1], wait * 1.5)
+        try:
+            while (found := await api.batches.retrieve(batch)).status not in _ENDED:
+                await asyncio.sleep(wait)
+                wait = min(LOOKS[1], wait * 1.5)
+        except openai.NotFoundError:
+            self._cache.close_batch(batch)
+            for identity in identities:
+                self._tell(identity, BrokenError(f"batch {batch} is no longer known"))
+            return
         if found.status == "failed":
             self._cache.close_batch(batch)
             raise BuildError(f"{self.url}: batch {batch} failed: {_words(found)}; every reply is kept")
@@ -199,6 +213,7 @@ class BatchEndpoint:
             )
         for identity in wanted:
             self._tell(identity, BrokenError(f"batch {batch} ended ({found.status}) without an answer to it"))
+        self._told.add(batch)
 
     def _api(self) -> "AsyncOpenAI":
         if self._client is None:
@@ -212,7 +227,7 @@ def _parts(lines: Mapping[str, bytes]) -> list[dict[str, bytes]]:
     """Cut where a batch would become too big."""
     parts, size = list[dict[str, bytes]](), 0
     for identity, line in lines.items():
-        if not parts or len(parts[-1]) >= MOST_REQUESTS or size + len(line) > MOST_BYTES:
+        if not parts or len(parts[-1]) >= BATCH_REQUESTS or size + len(line) > MOST_BYTES:
             parts.append({})
             size = 0
         parts[-1][identity] = line

@@ -28,6 +28,8 @@ CREATE TABLE IF NOT EXISTS batches (
 ) WITHOUT ROWID;
 """
 _BUSY_MS = 60_000
+_BATCH_SECONDS = 30 * 86400
+"""After which no endpoint has a batch's answers any more."""
 _REMEMBER_USE = 3600
 """Seconds after which a use is written again; a write for each look would make looking slow."""
 
@@ -131,6 +133,7 @@ class Cache:
 
     def batches(self, endpoint: str) -> dict[str, list[str]]:
         """Batches handed over to an endpoint and not yet read, with the keys of their requests."""
+        self._db.execute("DELETE FROM batches WHERE made < ?", (time.time() - _BATCH_SECONDS,))
         found = self._db.execute("SELECT id, keys FROM batches WHERE endpoint = ? ORDER BY made, id", (endpoint,))
         return {identity: orjson.loads(keys) for identity, keys in found}
 
