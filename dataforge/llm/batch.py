@@ -60,7 +60,8 @@ class BatchEndpoint:
         """
         identity = hashlib.sha256(key.encode() + canonical_json(body)).hexdigest()
         loop = asyncio.get_running_loop()
-        self._waiting[identity] = answer = loop.create_future()
+        answer: asyncio.Future[Answer] = loop.create_future()
+        self._waiting[identity] = answer
         line = {"custom_id": identity, "method": "POST", "url": "/v1/chat/completions", "body": body}
         self._lines[identity] = orjson.dumps(line) + b"\n"
         self._last = loop.time()

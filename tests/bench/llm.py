@@ -223,8 +223,8 @@ def _report(took: dict[str, list[float]], again: list[float], names: list[float]
             f"allow {named:,.0f}.",
             "",
             f"({os.cpu_count()} cores of {platform.machine()} that others used too, load {os.getloadavg()[0]:.1f}; "
-            f"Python {platform.python_version()}, aiohttp {aiohttp.__version__}, openai {openai.__version__}; client and "
-            f"server in a process each; median of {rounds} turns, with the fastest and the slowest)",
+            f"Python {platform.python_version()}, aiohttp {aiohttp.__version__}, openai {openai.__version__}; client "
+            f"and server in a process each; median of {rounds} turns, with the fastest and the slowest)",
             "",
         ]
     )
