@@ -153,7 +153,7 @@ class Door:
             except _LostError as lost:
                 return NoReply("failed", str(lost))
         if isinstance(reply, Reply):
-            self.cache.put(key, said, reply)
+            await self.cache.keep(key, said, reply)
         return reply
 
     async def _sent(
