@@ -74,5 +74,5 @@ def cost(prompt_tokens: int, completion_tokens: int, model: Model) -> float:
 
 def tokens_of(text: str) -> int:
     """About how many tokens a text has: a character of Chinese, Japanese or Korean is one, of others four are."""
-    wide = sum(char >= "\u2e80" for char in text)
+    wide = 0 if text.isascii() else sum(char >= "\u2e80" for char in text)
     return wide + (len(text) - wide) // 4 + 1

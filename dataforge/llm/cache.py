@@ -3,11 +3,12 @@
 Several processes may use it at once. A reply is written before anybody sees it, and what failed is never written.
 """
 
+import asyncio
 import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,10 @@ CREATE TABLE IF NOT EXISTS batches (
     id TEXT PRIMARY KEY, endpoint TEXT NOT NULL, keys BLOB NOT NULL, made REAL NOT NULL
 ) WITHOUT ROWID;
 """
+_PUT = "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)"
 _BUSY_MS = 60_000
+_BATCH_SECONDS = 30 * 86400
+"""After which no endpoint has a batch's answers any more."""
 _REMEMBER_USE = 3600
 """Seconds after which a use is written again; a write for each look would make looking slow."""
 
@@ -36,6 +40,9 @@ def place() -> Path:
     """The file: `FORGE_LLM_CACHE`, or in the user's cache folder."""
     said = os.environ.get(ENVIRONMENT)
     return Path(said) if said else platformdirs.user_cache_path("forge") / "llm.sqlite"
+
+
+_REPLY = tuple(each.name for each in fields(Reply) if each.name != "key")
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,8 @@ class Cache:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or place()
+        self._coming: list[tuple[object, ...]] = []
+        """Rows that are written before the loop goes on."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=_BUSY_MS / 1000, isolation_level=None)
@@ -93,13 +102,30 @@ class Cache:
         return Reply(**orjson.loads(row[0]), key=key)
 
     def put(self, key: str, request: Any, reply: Reply) -> None:
-        """Keep a reply; it is on disk for other processes once this returns."""
-        now, said = time.time(), asdict(reply)
-        del said["key"]
-        self._db.execute(
-            "INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)",
-            (key, reply.model, orjson.dumps(request), orjson.dumps(said), now, now),
-        )
+        """Keep a reply; other processes have it once this returns."""
+        self._db.execute(_PUT, _row(key, request, reply))
+
+    async def keep(self, key: str, request: Any, reply: Reply) -> None:
+        """The same for a reply among others that came at the same time, which are written at once."""
+        loop = asyncio.get_running_loop()
+        if not self._coming:
+            self._written = loop.create_future()
+            loop.call_soon(self._write, self._written)
+        self._coming.append(_row(key, request, reply))
+        await asyncio.shield(self._written)
+
+    def _write(self, written: "asyncio.Future[None]") -> None:
+        rows, self._coming = self._coming, []
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany(_PUT, rows)
+            finally:
+                self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            written.set_exception(InputError(f"{self.path}: a reply could not be written ({error})"))
+        else:
+            written.set_result(None)
 
     def rows(self) -> Iterator[Stored]:
         """All of it, by key."""
@@ -131,6 +157,7 @@ class Cache:
 
     def batches(self, endpoint: str) -> dict[str, list[str]]:
         """Batches handed over to an endpoint and not yet read, with the keys of their requests."""
+        self._db.execute("DELETE FROM batches WHERE made < ?", (time.time() - _BATCH_SECONDS,))
         found = self._db.execute("SELECT id, keys FROM batches WHERE endpoint = ? ORDER BY made, id", (endpoint,))
         return {identity: orjson.loads(keys) for identity, keys in found}
 
@@ -146,3 +173,9 @@ class Cache:
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()
+
+
+def _row(key: str, request: Any, reply: Reply) -> tuple[object, ...]:
+    said = {name: getattr(reply, name) for name in _REPLY}
+    now = time.time()
+    return key, reply.model, orjson.dumps(request), orjson.dumps(said), now, now

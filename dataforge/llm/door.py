@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from dataforge import seeds
 from dataforge.errors import BuildError
 from dataforge.llm import completions
+from dataforge.llm.batch import BatchEndpoint
 from dataforge.llm.budget import Purse, Spent, tokens_of
 from dataforge.llm.cache import Cache
 from dataforge.llm.completions import NotJsonError
@@ -57,7 +58,7 @@ class _Failure:
 class _Line:
     """One endpoint with its pace."""
 
-    endpoint: Endpoint
+    endpoint: Endpoint | BatchEndpoint
     pace: Pace
     ways: list[Structured]
     """How JSON may still be asked for; the first is taken."""
@@ -86,9 +87,12 @@ class Door:
     """Why nothing is sent any more."""
 
     def __post_init__(self) -> None:
-        self._free = asyncio.Semaphore(self.model.concurrency)
+        self._free = asyncio.Semaphore(self.model.at_once)
         key, ways = self.model.key(), _WAYS.get(self.model.structured, (self.model.structured,))
         for url in self.model.endpoints:
+            if self.model.mode == "batch":
+                self._lines.append(_Line(BatchEndpoint(url, key, self.cache, self.model.retries), Pace(), list(ways)))
+                continue
             endpoint = Endpoint(url, key, self.model.concurrency, self.model.timeout)
             pace = Pace(self.model.requests_per_minute, self.model.tokens_per_minute)
             self._lines.append(_Line(endpoint, pace, list(ways)))
@@ -149,7 +153,7 @@ class Door:
             except _LostError as lost:
                 return NoReply("failed", str(lost))
         if isinstance(reply, Reply):
-            self.cache.put(key, said, reply)
+            await self.cache.keep(key, said, reply)
         return reply
 
     async def _sent(
@@ -196,7 +200,10 @@ class Door:
         """A completion, or a `_Failure`."""
         self._flying += 1
         try:
-            answer = await line.endpoint.send(sent)
+            if isinstance(line.endpoint, BatchEndpoint):
+                answer = await line.endpoint.send(sent, key)
+            else:
+                answer = await line.endpoint.send(sent)
         except BrokenError as error:
             return _Failure(str(error))
         finally:
@@ -241,6 +248,8 @@ class Door:
 
     def _lose(self, line: _Line, failure: "_Failure") -> None:
         self._lost += 1
+        if self.model.mode == "batch" and self._succeeded:
+            return  # a batch tells all of its failures one after another
         if self._lost >= HOPELESS:
             self._close(
                 f"{self.name}: {line.endpoint.url}: {self._lost} requests one after another failed for good, the last "

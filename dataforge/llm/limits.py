@@ -18,7 +18,7 @@ class Pace:
     until they say that there is again.
     """
 
-    def __init__(self, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
+    def __init__(self, requests_per_minute: int | None = None, tokens_per_minute: int | None = None) -> None:
         self._per_request = 60 / requests_per_minute if requests_per_minute else 0.0
         self._per_token = 60 / tokens_per_minute if tokens_per_minute else 0.0
         self._next = 0.0

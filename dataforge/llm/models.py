@@ -35,7 +35,7 @@ class Models:
     @property
     def alive(self) -> int:
         """How many records may wait for replies at a time."""
-        return _ALIVE_PER_REQUEST * max((model.concurrency for model in self.models.values()), default=1)
+        return _ALIVE_PER_REQUEST * max((model.at_once for model in self.models.values()), default=1)
 
     def ask(self, step: str, names: tuple[str, ...]) -> Mapping[str, Ask]:
         """What a step asks with, by the names of its models; what it took is counted for the step."""

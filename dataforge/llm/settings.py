@@ -11,6 +11,8 @@ from dataforge.errors import InputError
 
 Structured = Literal["auto", "schema", "object", "text"]
 Mode = Literal["live", "batch"]
+BATCH_REQUESTS = 50_000
+"""Of one batch, as OpenAI has it."""
 
 
 class Price(Settings):
@@ -51,7 +53,7 @@ class Model(Settings):
     """How often a request is sent again that failed for a reason that may pass."""
     price: Price | None = None
     mode: Mode = "live"
-    """`batch` hands all requests over at once, to be done within a day for less."""
+    """`batch` hands all requests over at once, to be done within a day for less; `price` is then that of a batch."""
 
     @field_validator("base_url")
     @classmethod
@@ -62,6 +64,11 @@ class Model(Settings):
         if not value:
             raise ValueError("must name an endpoint")
         return value
+
+    @property
+    def at_once(self) -> int:
+        """How many requests may wait for an answer."""
+        return BATCH_REQUESTS if self.mode == "batch" else self.concurrency
 
     @property
     def endpoints(self) -> list[str]:
