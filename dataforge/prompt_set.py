@@ -20,9 +20,9 @@ class PromptSet:
     Raises `TemplateError` where one is missing or does not serve.
     """
 
-    def __init__(self, step: str, names: Sequence[str], own: Path | None) -> None:
+    def __init__(self, step: str, names: Sequence[str], own: Path | None, kind: str = "ask") -> None:
         self._templates = {
-            (name, language): RequestTemplate(request_templates.find("ask", step, name, language, own))
+            (name, language): RequestTemplate(request_templates.find(kind, step, name, language, own))
             for name in names
             for language in LANGUAGES
         }
