@@ -4,7 +4,7 @@ from dataforge.text import normalised
 
 _MARKS = str.maketrans(
     {
-        **dict.fromkeys("“”„‟«»「」『』《》〈〉\"‘’‚‛`´′″", "'"),
+        **dict.fromkeys('“”„‟«»「」『』《》〈〉"‘’‚‛`´′″', "'"),
         **dict.fromkeys("—–−‐‑‒―─", "-"),
         "。": ".",
         "、": ",",

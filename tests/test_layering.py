@@ -39,6 +39,10 @@ DATAFORGE = [
     "personal",
     "overlap",
     "votes",
+    "rouge",
+    "quotes",
+    "self_contained",
+    "question_replies",
     "context",
     "record_keys",
     "charsets",
@@ -130,6 +134,7 @@ FORMATS_MAY_IMPORT = {"config", "charsets", "content", "arrow_rows", "json_lines
 STEPS_MAY_IMPORT = {
     *("errors", "config", "records", "seeds", "text", "opinions", "minhash", "context", "record_keys"),
     *("task_templates", "request_templates", "llm", "promptsource_file", "expressions", "languages", "refusals", "personal", "overlap", "votes"),
+    *("rouge", "quotes", "self_contained", "question_replies"),
 }
 EXPORTS_MAY_IMPORT = {"records", "shapes"}
 TRAINKIT_MAY_IMPORT = {"errors", "config", "seeds", "shards"}

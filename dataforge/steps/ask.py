@@ -19,7 +19,7 @@ a passage is one family, so that it stays on one side of the split.
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -29,6 +29,7 @@ from pydantic import Field, model_validator
 from dataforge import config, request_templates
 from dataforge.context import Context
 from dataforge.llm.requests import Ask, NoReply, Reply, Request
+from dataforge.question_replies import ANSWER, FailedError, Turn, holds, schema, turns_of, values_of, written_in
 from dataforge.quotes import stands_in
 from dataforge.records import Chat, Message, Record, Reject, Text, derived_id, language_of
 from dataforge.request_templates import RequestTemplate
@@ -41,7 +42,6 @@ STYLES: tuple[Style, ...] = get_args(Style)
 Language = Literal["zh", "en"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
 _ROUND_TRIP = "round_trip"
-_PARTS = ("question", "answer", "evidence")
 
 
 class Settings(config.Settings):
@@ -101,28 +101,13 @@ def reads(settings: Settings, folder: Path) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class _Turn:
-    question: str
-    answer: str
-    evidence: str
-
-
-@dataclass(frozen=True)
 class _Item:
     """What is to become one record."""
 
     id: str
     style: Style
-    turns: tuple[_Turn, ...]
+    turns: tuple[Turn, ...]
     model: str
-
-
-class _FailedError(ValueError):
-    """An item that does not pass, with the reason's code."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
 
 
 @dataclass
@@ -166,10 +151,12 @@ class Asker:
         messages = self.templates[style, language].messages(
             passage=record.text, title=record.title, n=settings.n, turns=settings.turns
         )
-        reply = await ask[settings.llm](Request(messages, schema=schema(style, settings.n, settings.turns)))
+        reply = await ask[settings.llm](
+            Request(messages, schema=schema(settings.n, settings.turns if style == "multi_turn" else 0))
+        )
         if isinstance(reply, NoReply):
             return [self._reject(record, derived_id(record.id, "ask", style), reply.reason, reply.detail, style)]
-        values = _values(reply.data)
+        values = values_of(reply.data)
         if not values:
             detail = f"the reply is no list of questions: {reply.text[:200]!r}" if values is None else "it wrote none"
             return [self._reject(record, derived_id(record.id, "ask", style), "malformed", detail, style)]
@@ -180,11 +167,18 @@ class Asker:
         )
 
     async def _item(
-        self, record: Text, style: Style, language: Language, number: int, value: Any, reply: Reply, ask: Mapping[str, Ask]
+        self,
+        record: Text,
+        style: Style,
+        language: Language,
+        number: int,
+        value: Any,
+        reply: Reply,
+        ask: Mapping[str, Ask],
     ) -> _Item | Reject:
         identity = derived_id(record.id, "ask", style, str(number))
         try:
-            item = _Item(identity, style, _turns(style, value), reply.model)
+            item = _Item(identity, style, turns_of(value, style == "multi_turn"), reply.model)
             for place, turn in enumerate(item.turns):
                 self._check(record, turn, place, language)
             if self.settings.round_trip:
@@ -194,48 +188,50 @@ class Asker:
                         for place in range(len(item.turns))
                     )
                 )
-        except _FailedError as failed:
+        except FailedError as failed:
             return self._reject(record, identity, failed.reason, str(failed), style, value)
         return item
 
-    def _check(self, record: Text, turn: _Turn, place: int, language: Language) -> None:
-        """Raise `_FailedError` for the first filter that a turn does not pass."""
+    def _check(self, record: Text, turn: Turn, place: int, language: Language) -> None:
+        """Raise `FailedError` for the first filter that a turn does not pass."""
         settings = self.settings
         for what, text, (least, most) in (
             ("question", turn.question, settings.question_chars),
             ("answer", turn.answer, settings.answer_chars),
         ):
             if not least <= len(text) <= most:
-                raise _FailedError("length", f"the {what} has {len(text)} characters, not {least} to {most}: {text[:200]!r}")
+                raise FailedError(
+                    "length", f"the {what} has {len(text)} characters, not {least} to {most}: {text[:200]!r}"
+                )
         for what, text in (("question", turn.question), ("answer", turn.answer)):
-            if settings.same_language and not _written_in(text, language):
-                raise _FailedError("language", f"the {what} is not in {language!r}: {text[:200]!r}")
+            if settings.same_language and not written_in(text, language):
+                raise FailedError("language", f"the {what} is not in {language!r}: {text[:200]!r}")
         for what, text in (("question", turn.question), ("answer", turn.answer)):
             words = leans_on_passage(text) if settings.self_contained else None
             if words is None and settings.self_contained and what == "question" and not place:
                 words = leans_on_talk(text)
             if words is not None:
-                raise _FailedError("not_self_contained", f"the {what} says {words!r}: {text[:200]!r}")
-        if settings.leaks and _inside(turn.answer, turn.question):
-            raise _FailedError("answer_in_question", f"{turn.question[:200]!r} holds the answer {turn.answer[:200]!r}")
+                raise FailedError("not_self_contained", f"the {what} says {words!r}: {text[:200]!r}")
+        if settings.leaks and holds(turn.question, turn.answer):
+            raise FailedError("answer_in_question", f"{turn.question[:200]!r} holds the answer {turn.answer[:200]!r}")
         if settings.evidence and not (len(pieces(turn.evidence)) > 1 and stands_in(turn.evidence, record.text)):
-            raise _FailedError("no_evidence", f"the passage does not hold {turn.evidence[:200]!r}")
+            raise FailedError("no_evidence", f"the passage does not hold {turn.evidence[:200]!r}")
 
-    async def _again(self, record: Text, turns: Sequence[_Turn], language: Language, ask: Ask) -> None:
-        """Raise `_FailedError` where the last question is answered otherwise from the passage."""
+    async def _again(self, record: Text, turns: Sequence[Turn], language: Language, ask: Ask) -> None:
+        """Raise `FailedError` where the last question is answered otherwise from the passage."""
         messages = self.templates[_ROUND_TRIP, language].messages(
             passage=record.text, title=record.title, before=turns[:-1], question=turns[-1].question
         )
-        reply = await ask(Request(messages, temperature=0.0, schema=_ANSWER))
+        reply = await ask(Request(messages, temperature=0.0, schema=ANSWER))
         if isinstance(reply, NoReply):
-            raise _FailedError(reply.reason, f"answering {turns[-1].question[:200]!r} again: {reply.detail}")
+            raise FailedError(reply.reason, f"answering {turns[-1].question[:200]!r} again: {reply.detail}")
         answer = reply.data.get("answer") if isinstance(reply.data, dict) else None
         if not isinstance(answer, str):
-            raise _FailedError("malformed", f"answering again, the reply is no answer: {reply.text[:200]!r}")
+            raise FailedError("malformed", f"answering again, the reply is no answer: {reply.text[:200]!r}")
         agree = token_f1(answer, turns[-1].answer)
         if agree < self.settings.agree:
             told = f"{turns[-1].question[:200]!r} was answered {turns[-1].answer[:200]!r}, and again {answer[:200]!r}"
-            raise _FailedError("round_trip", f"{told}: F1 {agree:.2f}")
+            raise FailedError("round_trip", f"{told}: F1 {agree:.2f}")
 
     def _repeats(self, record: Text, item: _Item, asked: Sequence[str]) -> Reject | None:
         for other in asked if self.settings.near is not None else ():
@@ -261,9 +257,7 @@ class Asker:
         }
         return Chat(item.id, record.origin, tuple(messages), family=record.family or record.id, facts=facts)
 
-    def _reject(
-        self, record: Text, identity: str, reason: str, detail: str, style: Style, value: Any = None
-    ) -> Reject:
+    def _reject(self, record: Text, identity: str, reason: str, detail: str, style: Style, value: Any = None) -> Reject:
         facts = {"passage": record.id, "style": style, **({} if value is None else {"written": value})}
         return Reject(identity, record.origin, self.name, reason, detail, facts)
 
@@ -272,7 +266,7 @@ class Asker:
         for language in LANGUAGES:
             if said == language:
                 return language
-        return "zh" if _written_in(record.text, "zh") else "en"
+        return "zh" if written_in(record.text, "zh") else "en"
 
 
 def start(name: str, settings: Settings, context: Context) -> Asker:
@@ -291,65 +285,9 @@ def start(name: str, settings: Settings, context: Context) -> Asker:
     )
 
 
-def schema(style: Style, n: int, turns: int) -> Mapping[str, Any]:
-    """The JSON schema of a reply: a list of questions, or of conversations with a list of them each."""
-    one = _object({part: {"type": "string"} for part in _PARTS})
-    if style == "multi_turn":
-        one = _object({"turns": {"type": "array", "items": one, "minItems": 2, "maxItems": turns}})
-    return _object({"items": {"type": "array", "items": one, "minItems": 1, "maxItems": n}})
-
-
-def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-
-
-_ANSWER = _object({"answer": {"type": "string"}})
-
-
 def _own(settings: Settings, folder: Path) -> Path | None:
     return folder / settings.prompts if settings.prompts else None
 
 
-def _values(data: Any) -> list[Any] | None:
-    """The items of a reply, which some models write without the object around them."""
-    found = data.get("items") if isinstance(data, dict) else data
-    return found if isinstance(found, list) else None
-
-
-def _turns(style: Style, value: Any) -> tuple[_Turn, ...]:
-    if style != "multi_turn":
-        return (_turn(value),)
-    turns = value.get("turns") if isinstance(value, dict) else value
-    if not isinstance(turns, list) or len(turns) < 2:
-        raise _FailedError("malformed", "is no conversation of two questions or more")
-    return tuple(map(_turn, turns))
-
-
-def _turn(value: Any) -> _Turn:
-    texts = [value.get(part) if isinstance(value, dict) else None for part in _PARTS]
-    question, answer, evidence = (text.strip() if isinstance(text, str) else "" for text in texts)
-    if not question or not answer:
-        raise _FailedError("malformed", f"has no {'question' if not question else 'answer'}")
-    return _Turn(question, answer, evidence)
-
-
 def _questions(item: _Item) -> str:
     return "\n".join(turn.question for turn in item.turns)
-
-
-def _inside(answer: str, question: str) -> bool:
-    """Whether the words of an answer stand in the question one after another."""
-    wanted, held = pieces(answer), pieces(question)
-    return any(held[start : start + len(wanted)] == wanted for start in _starts(wanted, held))
-
-
-def _starts(wanted: Sequence[str], held: Sequence[str]) -> Iterator[int]:
-    if wanted:
-        yield from range(len(held) - len(wanted) + 1)
-
-
-def _written_in(text: str, language: Language) -> bool:
-    """Whether most words of a text, or none at all, are Chinese characters, or are not."""
-    words = pieces(text)
-    chinese = sum("\u3400" <= word <= "\u9fff" or word >= "\U00020000" for word in words)
-    return 2 * chinese >= len(words) if language == "zh" else 2 * chinese <= len(words)
