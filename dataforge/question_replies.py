@@ -1,6 +1,6 @@
-"""Questions and answers as a language model writes them: the JSON that it is asked for, and what is made of its reply."""
+"""Questions and answers as a language model writes them: the JSON that it is asked for, and what its reply holds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ class FailedError(ValueError):
 
 
 def schema(n: int, turns: int = 0) -> Mapping[str, Any]:
-    """The JSON schema of a reply: a list of questions, or with `turns` of conversations with a list of up to so many."""
+    """The JSON schema of a reply: a list of `n` questions, or with `turns` of conversations of up to so many each."""
     one = _object({part: {"type": "string"} for part in _PARTS})
     if turns:
         one = _object({"turns": {"type": "array", "items": one, "minItems": 2, "maxItems": turns}})

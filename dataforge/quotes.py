@@ -4,8 +4,8 @@ from dataforge.text import normalised
 
 _MARKS = str.maketrans(
     {
-        **dict.fromkeys('“”„‟«»「」『』《》〈〉"‘’‚‛`´′″', "'"),
-        **dict.fromkeys("—–−‐‑‒―─", "-"),
+        **dict.fromkeys('\u201c\u201d\u201e\u201f«»「」『』《》〈〉"\u2018\u2019\u201a\u201b`\u00b4\u2032\u2033', "'"),
+        **dict.fromkeys("\u2014\u2013\u2212\u2010\u2011\u2012\u2015\u2500", "-"),
         "。": ".",
         "、": ",",
         "·": None,

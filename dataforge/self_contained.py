@@ -11,7 +11,8 @@ _ENGLISH = (
     rf"(?:the|this|that) {_NOUN} (?:above|below|provided|given)",
     rf"(?:according to|based on|in|from|as (?:stated|described|mentioned|written|noted) in|per|by) "
     rf"(?:the|this|that|these) (?:\w+ )?{_NOUN}",
-    rf"(?:does|did|do) (?:the|this) {_NOUN} (?:say|state|mention|describe|tell|suggest|claim|explain|mean|discuss|give)",
+    rf"(?:does|did|do) (?:the|this) {_NOUN} "
+    r"(?:say|state|mention|describe|tell|suggest|claim|explain|mean|discuss|give)",
     rf"(?:the|this) {_NOUN} (?:says?|states?|mentions?|describes?|tells?|suggests?|claims?|explains?|discusses|notes)",
     r"(?:mentioned|described|stated|discussed|listed|given|shown|said) (?:above|below|earlier|previously)",
     r"(?:as|the) (?:above|aforementioned)(?:[- ]mentioned)?",
@@ -31,16 +32,16 @@ _LEAD = (
 )
 _ANYWHERE = re.compile(rf"\b(?:{'|'.join(_ENGLISH)})\b|{'|'.join(_CHINESE)}", re.IGNORECASE)
 _FIRST = re.compile("|".join(_LEAD), re.IGNORECASE)
-_QUOTES = " \t\r\n\"'“”‘’「」『』"
+_QUOTES = " \t\r\n\"'\u201c\u201d\u2018\u2019「」『』"
 
 
 def leans_on_passage(text: str) -> str | None:
     """The words by which a text points at the passage that it was made from: `the passage above`, `上文`."""
-    found = _ANYWHERE.search(" ".join(text.replace("’", "'").split()))
+    found = _ANYWHERE.search(" ".join(text.replace("\u2019", "'").split()))
     return found.group() if found else None
 
 
 def leans_on_talk(question: str) -> str | None:
     """The words by which a question begins with something said before: `Why did it`, `它`."""
-    found = _FIRST.match(" ".join(question.strip(_QUOTES).replace("’", "'").split()))
+    found = _FIRST.match(" ".join(question.strip(_QUOTES).replace("\u2019", "'").split()))
     return found.group() if found else None

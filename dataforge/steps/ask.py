@@ -51,7 +51,7 @@ class Settings(config.Settings):
     """The model that writes, of the recipe's `llm:`."""
     n: Annotated[int, Field(ge=1, le=20)] = 3
     """Questions, or conversations, for a passage in each style."""
-    styles: Annotated[list[Style], Field(min_length=1)] = ["fact"]
+    styles: Annotated[tuple[Style, ...], Field(min_length=1)] = ("fact",)
     """In which ways is asked."""
     turns: Annotated[int, Field(ge=2, le=10)] = 3
     """Questions of a conversation in the style `multi_turn`."""

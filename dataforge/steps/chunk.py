@@ -24,7 +24,7 @@ from dataforge import config
 from dataforge.context import Context, Depends
 from dataforge.records import Record, Reject, Text, derived_id
 
-_CLOSING = "\"'”’」』）)\\]"
+_CLOSING = "\"'\u201d\u2019」』）)\\]"
 _CUTS = (
     re.compile(r"\n[ \t]*\n\s*"),
     re.compile(r"\n\s*"),
