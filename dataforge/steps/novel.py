@@ -1,4 +1,4 @@
-"""Reject records whose words stand in an earlier one in the same order: ROUGE-L of 0.7 and more, as Self-Instruct has it.
+"""Reject records that have the words of an earlier one in the same order: a ROUGE-L of 0.7, as Self-Instruct has it.
 
     - {use: novel}
 
