@@ -10,10 +10,11 @@ _ENGLISH = (
     rf"(?:the|this|that|these) (?:above|following|preceding|previous|given|provided|quoted) {_NOUN}",
     rf"(?:the|this|that) {_NOUN} (?:above|below|provided|given)",
     rf"(?:according to|based on|in|from|as (?:stated|described|mentioned|written|noted) in|per|by) "
-    rf"(?:the|this|that|these) (?:\w+ )?{_NOUN}",
+    rf"(?:the|this|that|these) (?:\w+ )?{_NOUN}(?! (?:of|about)\b)",
     rf"(?:does|did|do) (?:the|this) {_NOUN} "
     r"(?:say|state|mention|describe|tell|suggest|claim|explain|mean|discuss|give)",
     rf"(?:the|this) {_NOUN} (?:says?|states?|mentions?|describes?|tells?|suggests?|claims?|explains?|discusses|notes)",
+    r"(?:does|did|do|would) the (?:author|writer|narrator)(?! of\b)",
     r"(?:mentioned|described|stated|discussed|listed|given|shown|said) (?:above|below|earlier|previously)",
     r"(?:as|the) (?:above|aforementioned)(?:[- ]mentioned)?",
 )
@@ -22,7 +23,7 @@ _CHINESE = (
     r"(?:这|那|该|此|本|上述|以上|上面|下面|以下|前述|给定|所给|提供)的?(?:一|几)?(?:段|篇|则|个|份)?(?:的)?"
     r"(?:文字|文本|短文|文章|段落|材料|内容|资料|语段|片段|话|报道|原文|故事)",
     r"(?:根据|依据|按照|从|在|结合|阅读)(?:[^，。？?]{0,4})?(?:文中|文章|短文|文本|段落|材料|原文|资料|片段)",
-    r"(?:文中|文章中|段落中|材料中|短文中|作者)(?:的|所|还|是|认为|提到|说|指出|描述|介绍)",
+    r"(?:文中|文章中|段落中|材料中|短文中|(?<!的)作者)(?:的|所|还|是|认为|提到|说|指出|描述|介绍)",
     r"(?:上述|上面|前面|以上|如上)(?:提到|所述|所说|所提|说|介绍|描述|的)",
 )
 _LEAD = (

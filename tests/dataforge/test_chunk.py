@@ -51,7 +51,9 @@ def test_passages_are_a_family_with_ids_and_facts_of_their_own() -> None:
     assert [each.family for each in found] == ["d" * 32] * 2
     assert len({each.id for each in found} | {"d" * 32}) == 3
     assert [(each.title, each.facts) for each in found] == [("T", {"language": "en", "chunk": n}) for n in (0, 1)]
-    assert [each.family for each in cut(text("a" * 18 + "\n\n" + "b" * 18, family="f"), max_tokens=20, min_tokens=4)] == [
+    assert [
+        each.family for each in cut(text("a" * 18 + "\n\n" + "b" * 18, family="f"), max_tokens=20, min_tokens=4)
+    ] == [
         "f",
         "f",
     ]
