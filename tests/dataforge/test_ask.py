@@ -344,9 +344,9 @@ def test_questions_that_do_not(said: str) -> None:
     ("quotation", "text", "found"),
     [
         ('"a flat\nbottom"', "gave it a  Flat bottom.", True),
-        ("‘don’t go’", "He said \u201cDon't go\u201d.", True),
+        ("\u2018don\u2019t go\u2019", "He said \u201cDon't go\u201d.", True),
         ("水，很冷。", "水,很冷.", True),
-        ("ＡＢＣ　１２", "abc 12", True),
+        ("\uff21\uff22\uff23\u3000\uff11\uff12", "abc 12", True),
         ("a flat bottom", "a flat, bottom", False),
         ("...", "...", False),
         ("", "text", False),
