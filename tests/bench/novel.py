@@ -43,7 +43,7 @@ def main(path: Path, count: int) -> None:
 
 
 def _all_pairs(texts: list[str]) -> tuple[set[int], int, float]:
-    """Which go when all pairs are measured whose lengths do not settle it, how many those are, and how long it takes."""
+    """Which go when all pairs are measured whose lengths do not settle it, how many those are, and in what time."""
     tokens, goes, measured = [pieces(text) for text in texts], set[int](), 0
     begun = time.perf_counter()
     for second, right in enumerate(tokens):
