@@ -140,7 +140,7 @@ class Asker:
         return made
 
     def noted(self) -> Mapping[str, int]:
-        """What became of the questions: `written`, `kept`, and a count for each reason."""
+        """What became of the questions: `written`, `beyond_n` (more than asked for), `kept`, and each reason."""
         counts, self._counts = dict(self._counts), Counter()
         return counts
 
@@ -160,8 +160,10 @@ class Asker:
         if not values:
             detail = f"the reply is no list of questions: {reply.text[:200]!r}" if values is None else "it wrote none"
             return [self._reject(record, derived_id(record.id, "ask", style), "malformed", detail, style)]
-        values = values[: settings.n]
         self._counts["written"] += len(values)
+        if len(values) > settings.n:
+            self._counts["beyond_n"] += len(values) - settings.n
+            values = values[: settings.n]
         return await asyncio.gather(
             *(self._item(record, style, language, number, value, reply, ask) for number, value in enumerate(values))
         )

@@ -34,7 +34,7 @@ from dataforge.text import pieces
 
 _FEW = 64  # records with a common key of which all pairs are compared
 _BESIDE = 32  # of more, how many before it each is compared with
-_MARGIN = 120  # per mille by which a sketch may tell less than the least similarity: three standard deviations
+_MARGIN = 132  # per mille by which a sketch may tell less than the least similarity: three standard deviations
 _LINKS = pa.schema([("first", pa.int64()), ("second", pa.int64()), ("rouge", pa.int16())])
 _TOKEN = np.dtype("<u4")
 

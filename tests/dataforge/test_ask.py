@@ -184,7 +184,11 @@ def test_repeats_about_a_passage_go_across_styles() -> None:
 
 
 def test_no_more_than_were_asked_for_are_taken() -> None:
-    assert reasons(take(ENGLISH, answering(WHO, WHEN), n=1)) == ["kept"]
+    step = ask.start("ask", ask.Settings(llm="writer", n=1), CONTEXT)
+    made = asyncio.run(step.take(ENGLISH, {"writer": answering(WHO, WHEN)}))
+    assert isinstance(made, list)
+    assert reasons(made) == ["kept"]
+    assert step.noted() == {"written": 2, "beyond_n": 1, "kept": 1}
 
 
 def test_later_questions_of_a_conversation_may_lean_on_earlier_ones() -> None:
