@@ -35,13 +35,21 @@ def sketches(texts: Sequence[str]) -> list[bytes | None]:
             size += len(text)
         if block and (size >= _BLOCK or number == len(texts) - 1):
             hashes, starts = shingle_hashes([texts[member] for member in block], SHINGLE)
-            matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(hashes, starts, VALUES, _SEED)
-            values = np.array(matrix.to_rows(), dtype=np.uint32)
-            eight_bits = ((values * np.uint32(0x9E3779B1)) >> np.uint32(24)).astype(np.uint8)
-            for member, sketch in zip(block, eight_bits, strict=True):
-                found[member] = sketch.tobytes()
+            for member, sketch in zip(block, sketches_of(hashes, starts), strict=True):
+                found[member] = sketch
             block, size = [], 0
     return found
+
+
+def sketches_of(hashes: NDArray[np.uint64], starts: NDArray[np.uint64]) -> list[bytes]:
+    """The sketch of each of several sets of 64-bit hashes, which stand one after another.
+
+    `starts` has where each set begins, with the end of the last: shape (sets + 1,). No set may be empty.
+    """
+    matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(hashes, starts, VALUES, _SEED)
+    values = np.array(matrix.to_rows(), dtype=np.uint32)
+    eight_bits = ((values * np.uint32(0x9E3779B1)) >> np.uint32(24)).astype(np.uint8)
+    return [sketch.tobytes() for sketch in eight_bits]
 
 
 def equal_values(one: pa.Array, other: pa.Array) -> NDArray[np.int64]:

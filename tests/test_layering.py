@@ -44,6 +44,10 @@ DATAFORGE = [
     "personal",
     "overlap",
     "votes",
+    "rouge",
+    "quotes",
+    "self_contained",
+    "question_replies",
     "context",
     "record_keys",
     "charsets",
@@ -160,6 +164,19 @@ STEPS_MAY_IMPORT = {
         "overlap",
         "votes",
     ),
+    *(
+        "task_templates",
+        "request_templates",
+        "llm",
+        "promptsource_file",
+        "expressions",
+        "languages",
+        "refusals",
+        "personal",
+        "overlap",
+        "votes",
+    ),
+    *("rouge", "quotes", "self_contained", "question_replies"),
 }
 EXPORTS_MAY_IMPORT = {"records", "shapes"}
 TRAINKIT_MAY_IMPORT = {"errors", "config", "seeds", "shards"}
