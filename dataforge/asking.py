@@ -19,7 +19,7 @@ from dataforge.recipe import StepSpec
 from dataforge.records import Record
 from dataforge.stages import Facts, Output
 from dataforge.tally import Tally
-from dataforge.tasks import Site, read_records
+from dataforge.tasks import Site, Task, read_records
 
 ESTIMATED = 200
 """Records by which it is judged beforehand what asking costs."""
@@ -57,6 +57,17 @@ class AskTask:
     def run(self, site: Site) -> list[Facts]:
         """Not done so: whoever drives the build asks for all parts at once."""
         raise RuntimeError("a step that asks is done by the process that drives the build")
+
+
+def done(
+    run_others: Callable[[Sequence[Task]], Iterator[tuple[int, list[Facts]]]],
+    site: Site,
+    tasks: Sequence[Task],
+    talk: Talk,
+) -> Iterator[tuple[int, list[Facts]]]:
+    """Tasks as they are done: by others, but for those that ask a model, which this process does."""
+    asks = [task for task in tasks if isinstance(task, AskTask)]
+    return run(site, asks, talk) if asks else run_others(tasks)
 
 
 def run(site: Site, tasks: Sequence[AskTask], talk: Talk) -> Iterator[tuple[int, list[Facts]]]:

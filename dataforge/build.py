@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from dataforge import asking, disk, engines, intake, places, publish, recipe, shards
-from dataforge.asking import AskTask, Talk
+from dataforge.asking import Talk
 from dataforge.config import Document
 from dataforge.engines import Engine
 from dataforge.errors import BuildError
@@ -251,7 +251,7 @@ def _asking(
         found: list[list[Facts]] = [[] for _ in tasks]
         done = 0
         try:
-            for number, facts in _done(engine, site, tasks, talk):
+            for number, facts in asking.done(engine.run, site, tasks, talk):
                 found[number] = facts
                 done += 1
                 for each in facts:
@@ -263,12 +263,6 @@ def _asking(
         return found
 
     return ask
-
-
-def _done(engine: Engine, site: Site, tasks: Sequence[Task], talk: Talk) -> Iterator[tuple[int, list[Facts]]]:
-    """Tasks as they are done: by the engine, but for those that ask a model, which this process does."""
-    asks = [task for task in tasks if isinstance(task, AskTask)]
-    return asking.run(site, asks, talk) if asks else engine.run(tasks)
 
 
 def standing_build(plan: Plan, say: Say) -> Manifest | None:

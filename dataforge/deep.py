@@ -23,9 +23,9 @@ from pydantic import ValidationError
 from dataforge import control, gathers, kinds, seeds, shard_writer, shards
 from dataforge.bases import BaseTokenizer, load_tokenizer
 from dataforge.chat_format import ChatFormat
+from dataforge.data_settings import Data
 from dataforge.errors import BaseModelError, BuildError
 from dataforge.kinds import Kind
-from dataforge.recipe import Data
 from dataforge.records import ROLES, Preference, Reject, Trainable, turns
 from dataforge.row_compare import DECODER, NORMALIZER, UNKNOWN, Rows, Unlike
 from dataforge.shards import SPLITS, Manifest, Split

@@ -15,7 +15,7 @@ from dataforge import components, templates
 from dataforge import task_templates as words
 from dataforge.cli import forge, run
 from dataforge.config import Settings
-from dataforge.recipe import Data, Split
+from dataforge.data_settings import Data, Split
 from dataforge.source_entry import SourceEntry
 from trainkit import objectives
 from trainkit.config import LoraAdapter, Train

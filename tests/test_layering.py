@@ -75,6 +75,7 @@ DATAFORGE = [
     "source_entry",
     "reading",
     "places",
+    "data_settings",
     "recipe",
     "readers",
     "values",
@@ -150,33 +151,10 @@ SOURCES_MAY_IMPORT = {
 }
 FORMATS_MAY_IMPORT = {"config", "charsets", "content", "arrow_rows", "json_lines", "json_stream", "delimited"}
 STEPS_MAY_IMPORT = {
-    *("errors", "config", "records", "seeds", "text", "opinions", "minhash", "context", "record_keys"),
-    *("prompt_set", "made_texts", "masks", "translations", "instruction_filters"),
-    *(
-        "task_templates",
-        "request_templates",
-        "llm",
-        "promptsource_file",
-        "expressions",
-        "languages",
-        "refusals",
-        "personal",
-        "overlap",
-        "votes",
-    ),
-    *(
-        "task_templates",
-        "request_templates",
-        "llm",
-        "promptsource_file",
-        "expressions",
-        "languages",
-        "refusals",
-        "personal",
-        "overlap",
-        "votes",
-    ),
-    *("rouge", "quotes", "self_contained", "question_replies"),
+    *("config", "context", "errors", "expressions", "instruction_filters", "languages", "llm", "made_texts"),
+    *("masks", "minhash", "opinions", "overlap", "personal", "prompt_set", "promptsource_file", "question_replies"),
+    *("quotes", "record_keys", "records", "refusals", "request_templates", "rouge", "seeds", "self_contained"),
+    *("task_templates", "text", "translations", "votes"),
 }
 EXPORTS_MAY_IMPORT = {"records", "shapes"}
 TRAINKIT_MAY_IMPORT = {"errors", "config", "seeds", "shards"}

@@ -80,7 +80,7 @@ def read(answer: Any, schema: Mapping[str, Any] | None, key: str) -> Reply | NoR
         reasoning, text = reasoning or thought[1].strip(), text[thought.end() :]
     if finish in _CUT:
         after = f" after {tokens[1]:,} tokens" if tokens[1] else ""
-        return NoReply("truncated", f"the reply was cut off{after}; raise `max_tokens`")
+        return NoReply("truncated", f"the reply was cut off{after}; raise `max_tokens`", text)
     if not text.strip():
         return NoReply("empty", "the reply says nothing")
     data = None if schema is None else _parsed(text, schema)

@@ -38,7 +38,7 @@ class Settings(config.Settings):
 
     llm: Annotated[list[Name], Field(min_length=1)]
     """Names of models under the recipe's `llm:`; with `ranked: true` the strongest first."""
-    temperatures: list[Annotated[float, Field(ge=0)]] = []
+    temperatures: tuple[Annotated[float, Field(ge=0)], ...] = ()
     """At each of which every model answers; its own in the recipe where none is given."""
     samples: Annotated[int, Field(ge=1)] = 1
     """How often each model answers at each temperature."""
@@ -119,7 +119,7 @@ class Asker:
         return [
             _Wanted(llm, level, temperature, sample)
             for level, llm in enumerate(self.settings.llm)
-            for temperature in (self.settings.temperatures or [None])
+            for temperature in (self.settings.temperatures or (None,))
             for sample in range(self.settings.samples)
         ]
 
