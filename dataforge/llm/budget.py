@@ -1,5 +1,6 @@
 """What asking costs: counted while it goes on, estimated before, and stopped where the recipe says."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 from dataforge.errors import BuildError
@@ -45,20 +46,41 @@ class Purse:
 
     budget: Budget
     spent: Spent = field(default_factory=Spent)
+    _aside: float = 0.0
+    """What the requests under way may cost."""
+    _known: "asyncio.Future[None] | None" = None
+    """Done when the next of them is given back."""
 
-    def check(self) -> None:
-        """Raise `BuildError` where no further request may be sent."""
+    async def take(self, bound: float) -> None:
+        """Count a request that will cost at most so much, and set that aside until it is given back.
+
+        Where it may become too much, those under way are waited for, whose cost is known then. Raises `BuildError`
+        where no further request may be sent.
+        """
         most, limit = self.budget.max_requests, self.budget.max_cost
+        while limit is not None and self.spent.cost + self._aside + bound > limit and self._aside > 0:
+            if self._known is None:
+                self._known = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._known)
+        if limit is not None and self.spent.cost + self._aside + bound > limit:
+            raise BuildError(
+                f"{self.spent.cost:.2f} were spent and the next request may cost {bound:.2g}, more than "
+                "`budget.max_cost` allows; every reply is kept: raise it and run the same command again"
+            )
         if most is not None and self.spent.requests >= most:
             raise BuildError(
                 f"{self.spent.requests:,} requests were sent, as many as `budget.max_requests` allows; every reply is "
                 "kept: raise it and run the same command again"
             )
-        if limit is not None and self.spent.cost >= limit:
-            raise BuildError(
-                f"{self.spent.cost:.2f} were spent, as much as `budget.max_cost` allows; every reply is kept: raise it "
-                "and run the same command again"
-            )
+        self.spent.requests += 1
+        self._aside += bound
+
+    def give_back(self, bound: float) -> None:
+        """What was set aside, once it is known what the request cost."""
+        self._aside = max(0.0, self._aside - bound) if self._aside > bound * 1.000001 else 0.0
+        if self._known is not None:
+            self._known.set_result(None)
+            self._known = None
 
     def __str__(self) -> str:
         money = f", {self.spent.cost:.2f} spent" if self.spent.cost else ""

@@ -16,7 +16,7 @@ from dataforge import seeds
 from dataforge.errors import BuildError
 from dataforge.llm import completions
 from dataforge.llm.batch import BatchEndpoint
-from dataforge.llm.budget import Purse, Spent, tokens_of
+from dataforge.llm.budget import Purse, Spent, cost, tokens_of
 from dataforge.llm.cache import Cache
 from dataforge.llm.completions import NotJsonError
 from dataforge.llm.endpoints import Answer, BrokenError, Endpoint
@@ -94,7 +94,7 @@ class Door:
                 self._lines.append(_Line(BatchEndpoint(url, key, self.cache, self.model.retries), Pace(), list(ways)))
                 continue
             endpoint = Endpoint(url, key, self.model.concurrency, self.model.timeout)
-            pace = Pace(self.model.requests_per_minute, self.model.tokens_per_minute)
+            pace = Pace(self.model.requests_per_minute, self.model.tokens_per_minute, self.model.concurrency)
             self._lines.append(_Line(endpoint, pace, list(ways)))
         self._turns = itertools.cycle(range(len(self._lines)))
 
@@ -166,20 +166,26 @@ class Door:
     ) -> tuple[_Line, Mapping[str, Any], Any]:
         """A completion, however often it takes to get it; with where it came from and what was sent."""
         room = said.get("max_tokens") or 0
-        tokens = room + sum(tokens_of(message["content"]) for message in said["messages"])
+        prompt = sum(tokens_of(message["content"]) for message in said["messages"])
+        bound = cost(prompt, room, self.model)
         for attempt in itertools.count():
             taken = line or self._lines[next(self._turns)]
             sent = completions.body(said, taken.ways[0]) if again is None else again
-            await taken.pace.turn(tokens)
-            if self._closed is not None:
-                raise self._closed
-            self.purse.check()
-            self.purse.spent.requests += 1
-            spent.requests += 1
-            found = await self._tried(taken, sent, key)
-            if not isinstance(found, _Failure):
-                self._count(found, spent)
-                return taken, sent, found
+            async with taken.pace.turn(prompt + room) as began:
+                if self._closed is not None:
+                    raise self._closed
+                await self.purse.take(bound)
+                spent.requests += 1
+                try:
+                    found = await self._tried(taken, sent, key)
+                    if not isinstance(found, _Failure):
+                        taken.pace.answered()
+                        self._count(found, spent)
+                        return taken, sent, found
+                    if found.crowded:
+                        taken.pace.crowded(began)
+                finally:
+                    self.purse.give_back(bound)
             if again is None and found.unfit and "response_format" in sent:
                 known = completions.body(said, taken.ways[0]) != sent  # another request has found it out
                 if known or len(taken.ways) > 1:
@@ -191,7 +197,7 @@ class Door:
                 times = f"failed {attempt + 1} times, at last: " if attempt else ""
                 raise _LostError(f"{taken.endpoint.url}: {times}{found.why}")
             wait = self._wait(key, attempt) if found.wait is None else found.wait
-            if found.crowded:
+            if found.wait is not None:
                 taken.pace.close_for(wait)
             await asyncio.sleep(wait)
         raise RuntimeError("unreachable")

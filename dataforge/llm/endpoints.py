@@ -61,7 +61,10 @@ class Endpoint:
                 headers["Authorization"] = f"Bearer {self._key}"
             connector = aiohttp.TCPConnector(limit=self._connections)
             self._session = aiohttp.ClientSession(
-                connector=connector, headers=headers, timeout=aiohttp.ClientTimeout(total=self._timeout)
+                connector=connector,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=self._timeout),
+                cookie_jar=aiohttp.DummyCookieJar(),
             )
         try:
             async with self._session.post(f"{self.url}/chat/completions", data=orjson.dumps(body)) as response:
