@@ -124,6 +124,7 @@ DATAFORGE = [
     "preview",
     "preview_page",
     "shape_guess",
+    "label_guess",
     "table_guess",
     "init_recipe",
     "cli",
