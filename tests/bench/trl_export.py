@@ -28,7 +28,7 @@ CORPORA = ROOT / "samples" / "corpora"
 STEPS, RATE = 2, 1e-3
 ROUNDING = 1e-4
 """Nats by which losses of the same documents may differ in fp32, of which TRL logs at least four digits."""
-PAIRS = 4
+PAIRS = 2
 WAYS = {
     "export": '`forge export --to trl`, `load_dataset("json")`, `assistant_only_loss=True`',
     "records": '`records/*.parquet`, its column `messages`, `load_dataset("parquet")`, `assistant_only_loss=True`',
@@ -102,6 +102,7 @@ def asked(python: Path, way: str, files: list[Path], build: Path, scratch: Path)
     worker = Path(__file__).with_name("trl_export_worker.py")
     command = [str(python), str(worker), json.dumps(request)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    print(way, done.stdout.splitlines()[-1], file=sys.stderr, flush=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
