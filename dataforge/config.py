@@ -97,6 +97,12 @@ class Document:
         message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ").removeprefix("should be ")
         if detail["type"] == "value_error":
             return self.error(path, message)
+        if detail["type"] in ("too_short", "too_long"):
+            ends = detail["ctx"]
+            few = detail["type"] == "too_short"
+            bound = ends["min_length" if few else "max_length"]
+            said = f"at {'least' if few else 'most'} {bound} {'item' if bound == 1 else 'items'}"
+            return self.error(path, f"must have {said}, not {ends['actual_length']}")
         return self.error(path, f"must be {message}, not {_said(detail['input'])}")
 
 

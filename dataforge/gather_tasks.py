@@ -73,7 +73,8 @@ class DecideTask:
             _tables(site.work, tuple(enumerate(self.links)), "links.parquet") as links,
             site.work.folder.scratch() as folder,
         ):
-            gathers.decide(site.line.gather(self.step), parts, links, folder / "decided.parquet")
+            with site.line.faults(self.step):
+                gathers.decide(site.line.gather(self.step), parts, links, folder / "decided.parquet")
             ranges = gathers.ranges(folder / "decided.parquet")
             return [("decided.parquet", (folder / "decided.parquet").read_bytes())], {"ranges": ranges}
 

@@ -138,24 +138,27 @@ class Line:
     def gather(self, spec: StepSpec) -> components.Gather:
         """A step that needs more than one record at a time; raises `ConfigError` where what it reads does not serve."""
         if spec.name not in self._gathers:
-            with self._faults(spec):
+            with self.faults(spec):
                 self._gathers[spec.name] = components.gather(spec.use).start(spec.name, spec.settings, self._context)
         return self._gathers[spec.name]
 
     def asker(self, spec: StepSpec) -> components.Asker:
         """A step that asks models; raises `ConfigError` where what it reads does not serve."""
         if spec.name not in self._askers:
-            with self._faults(spec):
+            with self.faults(spec):
                 self._askers[spec.name] = components.asker(spec.use).start(spec.name, spec.settings, self._context)
         return self._askers[spec.name]
 
     def _start(self, spec: StepSpec) -> components.Step:
-        with self._faults(spec):
+        with self.faults(spec):
             return components.step(spec.use).start(spec.name, spec.settings, self._context)
 
     @contextmanager
-    def _faults(self, spec: StepSpec) -> Iterator[None]:
-        """Lay what is wrong with a file that a step reads at the key that names it."""
+    def faults(self, spec: StepSpec) -> Iterator[None]:
+        """Lay what is wrong with a step at its line in the recipe, and at the key that names the file it reads.
+
+        Raises `ConfigError`.
+        """
         try:
             yield
         except (InputError, TemplateError) as error:
@@ -167,7 +170,7 @@ class Line:
         for spec in self.recipe.every_step:
             step = self._steps.get(spec.name)
             if isinstance(step, components.Checking):
-                with self._faults(spec):
+                with self.faults(spec):
                     step.check(noted.get(spec.name, {}))
 
     def read(self, part: Part, tally: Tally, unpacked: bytes | None = None) -> Iterator[Record]:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dataforge import label_guess
 from dataforge.records import Row
 from dataforge.shape_guess import Guess, language
 
@@ -60,28 +61,22 @@ def _asked(rows: Sequence[Row]) -> Guess | None:
 
 
 def _labelled(rows: Sequence[Row]) -> Guess | None:
-    names = _columns(rows)
-    text = max(names, key=lambda name: _length(rows, name), default=None)
-    for name in names:
+    names = sorted(_columns(rows), key=lambda name: -_length(rows, name))
+    found = []
+    # Of several columns with few values, words that a task knows say more than short values do.
+    for name in reversed(names[1:]):
         values = Counter(str(row.columns.get(name)) for row in rows if row.columns.get(name) not in (None, ""))
         few = len(values) in _LABELS and min(values.values()) > 1 and len(values) * 5 < values.total()
-        if name == text or not few or max(map(len, values)) > _SHORT or text is None:
-            continue
-        said = language([str(row.columns.get(text, "")) for row in rows])
-        numbers = all(value.lstrip("-").isdigit() for value in values)
-        entry: dict[str, Any] = {
-            "use": "classification",
-            "task": "topic",
-            "text": text,
-            "label": name,
-            "language": said,
-        }
-        if numbers:
-            entry["labels"] = {value: f"label {value}" for value in sorted(values)}
-        doubts = [f"that {name!r} is a label of {text!r} is told by its {len(values)} values; the task may be another"]
-        doubts += ["the labels are numbers: write what they are called"] if numbers else []
-        return Guess(entry, len(rows), len(rows), 0.3, steps=["instruct"], doubts=doubts)
-    return None
+        texts = [each for each in names if each != name and _length(rows, each) > 0]
+        if few and texts and max(map(len, values)) <= _SHORT:
+            found.append(label_guess.told(name, list(values), texts))
+    best = min(found, key=lambda each: not each.words, default=None)
+    if best is None:
+        return None
+    said = language([str(row.columns.get(names[0], "")) for row in rows])
+    entry: dict[str, Any] = {**best.entry, "language": said}
+    fit = 0.6 if best.words else 0.3
+    return Guess(entry, len(rows), len(rows), fit, steps=["instruct"], doubts=best.doubts)
 
 
 def _messages(rows: Sequence[Row]) -> Guess | None:

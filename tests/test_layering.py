@@ -139,6 +139,7 @@ DATAFORGE = [
     "preview_style",
     "preview_page",
     "shape_guess",
+    "label_guess",
     "table_guess",
     "init_recipe",
     "cli",

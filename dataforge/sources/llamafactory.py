@@ -79,11 +79,16 @@ def resolve(place: Path, name: str | None) -> dict[str, Any]:
     """
     path = place / FILE if place.is_dir() else place
     described = _read(path)
+    if name is None:
+        raise ValueError(f"{path} needs `name:` of a data set, one of {', '.join(sorted(described)) or 'none'}")
     if name not in described:
         raise ValueError(f"{path} has no data set {name!r}; `name:` one of {', '.join(sorted(described)) or 'none'}")
     entry = described[name]
     if not isinstance(entry, dict):
         raise ValueError(f"{path}: {name} must be an object")
+    for key in ("columns", "tags"):
+        if not isinstance(entry.get(key) or {}, dict):
+            raise ValueError(f"{path}: {name}: {key!r} must be an object")
     try:
         return {**_place(entry, path.parent), **_shape(entry)}
     except ValueError as error:
@@ -93,7 +98,9 @@ def resolve(place: Path, name: str | None) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); `path:` is the folder with {FILE}") from None
+    except ValueError as error:
         raise ValueError(f"{path} cannot be read as JSON: {error}") from None
     if not isinstance(found, dict):
         raise ValueError(f"{path} must hold an object with a key for each data set")
@@ -131,7 +138,7 @@ def _shape(entry: Mapping[str, Any]) -> dict[str, Any]:
         return _alpaca(columns, opinions)
     if formatting not in ("sharegpt", "openai"):
         raise ValueError(f"has the formatting {formatting!r}; known: alpaca, sharegpt, openai")
-    tags = {**dict.fromkeys(_USUAL_TAGS), **entry["tags"]} if "tags" in entry else _USUAL_TAGS
+    tags = {**dict.fromkeys(_USUAL_TAGS), **entry["tags"]} if entry.get("tags") else _USUAL_TAGS
     use, messages, roles = _SHAPES.get((tags["role_tag"], tags["content_tag"]), ("", "", {}))
     unread = {key: tag for key, tag in tags.items() if tag and tag not in roles.get(key, {tag})}
     if not use or unread:

@@ -124,7 +124,8 @@ class Gather:
         if empty:
             raise InputError(
                 f"{self.name}: there is nothing to train on of a source {empty[0]!r} that `shares:` names; "
-                f"there are: {', '.join(sorted(there)) or 'none'}"
+                f"there are: {', '.join(sorted(there)) or 'none'}; "
+                "`name:` of a source says what it is called"
             )
         bound = min if self.settings.stop == "first_exhausted" else max
         scale = bound(there[source] / share for source, share in shares.items())

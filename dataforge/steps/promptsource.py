@@ -23,10 +23,11 @@ from itertools import count
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dataforge import config, promptsource_file, seeds
 from dataforge.context import Context, Depends
+from dataforge.errors import InputError
 from dataforge.promptsource_file import Collection, Columns, RefusedError, Template
 from dataforge.records import Chat, Example, Message, Record, Reject, derived_id, group_of
 
@@ -40,6 +41,15 @@ class Settings(config.Settings):
     """One template drawn for each example, a conversation for `all` of them, or one drawn among those named."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Columns that the templates know and the example has not: each a Jinja expression over its fields."""
+
+    @field_validator("columns")
+    @classmethod
+    def _expressions(cls, columns: dict[str, str]) -> dict[str, str]:
+        try:
+            Columns(columns)
+        except InputError as error:
+            raise ValueError(str(error)) from None
+        return columns
 
 
 @dataclass

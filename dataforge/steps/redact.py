@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from dataforge import config
 from dataforge.context import Context
@@ -34,6 +34,13 @@ class Settings(config.Settings):
     """Those that are looked for."""
     placeholders: dict[Kind, str] = Field(default_factory=dict)
     """What stands in the place of one kind; `[EMAIL]`, `[PHONE]` and so on if not given."""
+
+    @model_validator(mode="after")
+    def _placed(self) -> "Settings":
+        for kind in self.placeholders:
+            if kind not in self.kinds:
+                raise ValueError(f"`placeholders:` has {kind!r}, which is not looked for; add it to `kinds:`")
+        return self
 
 
 @dataclass

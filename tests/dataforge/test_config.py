@@ -1,6 +1,8 @@
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from pydantic import Field
 
 from dataforge.config import Document, Settings, load
 from dataforge.errors import ConfigError
@@ -28,6 +30,20 @@ def error_of(tmp_path: Path, text: str, *overrides: str) -> str:
     with pytest.raises(ConfigError) as caught:
         document(tmp_path, text, *overrides).read(Outer)
     return str(caught.value).replace(f"{tmp_path}/", "")
+
+
+class Listed(Settings):
+    words: Annotated[list[str], Field(min_length=2, max_length=3)]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [("[a]", "must have at least 2 items, not 1"), ("[a, b, c, d]", "must have at most 3 items, not 4")],
+)
+def test_a_list_of_a_wrong_length_says_how_long_it_may_be(tmp_path: Path, words: str, said: str) -> None:
+    (tmp_path / "r.yaml").write_text(f"words: {words}\n")
+    with pytest.raises(ConfigError, match=f"r.yaml:1: words: {said}"):
+        load(tmp_path / "r.yaml").read(Listed)
 
 
 def test_a_number_with_an_exponent_is_a_number(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
+
 from dataforge import check, config
 from dataforge.build import build
 
@@ -21,3 +23,19 @@ def test_every_sample_of_a_corpus_is_built(tmp_path: Path, tiny_base: Path) -> N
     read, *_, last = built.manifest.funnel
     assert last.passed == read.read + sum(PARTED.values()) - sum(LEFT_OUT.values())
     assert not list(check.faults(tmp_path / "b"))
+    conversations = [
+        chat
+        for file in sorted((tmp_path / "b" / "records").glob("*.parquet"))
+        for chat in pq.read_table(file).to_pylist()
+        if chat["source"] == "dialogues"
+    ]
+    assert len(conversations) == 3
+    for chat, said in zip(sorted(conversations, key=lambda chat: int(chat["ordinal"])), _dialogues(), strict=True):
+        written = "\n".join(message["content"] for message in chat["messages"])
+        assert all(turn["content"] in written for turn in said[-2:])
+        assert chat["messages"][-1]["content"] in {said[-1]["content"], said[-2]["content"]}
+
+
+def _dialogues() -> list[list[dict[str, str]]]:
+    lines = (RECIPE.parent.parent / "corpora" / "dialogues.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["said"] for line in lines]

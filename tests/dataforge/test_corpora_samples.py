@@ -59,6 +59,7 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, int]]] = [
     ("p3.jsonl", "p3", {}, {"Chat": 2, "wrong_choice": 1}),
     ("documents.jsonl", "documents", {}, {"Text": 3}),
     ("articles.csv", "columns", {"question": "{{ 标题 }}\n{{ 正文 }}", "answer": "{{ 摘要 }}"}, {"Chat": 3}),
+    ("dialogues.jsonl", "columns", {"task": "dialogue", "fields": {"turns": "{{ said }}"}}, {"dialogue": 3}),
 ]
 HEADERS = {
     "topics.csv": ["label", "title", "description"],

@@ -9,6 +9,7 @@ from typing import Any
 
 import openpyxl
 import pytest
+import yaml
 
 from dataforge import config, init_recipe, recipe
 from dataforge.build import build
@@ -140,6 +141,60 @@ def test_labels_in_a_table_without_a_header(tmp_path: Path) -> None:
     assert source.entry.use == "classification"
     assert "the labels are numbers: write what they are called" in text
     assert manifest.funnel[-1].passed == 60
+
+
+LABELLED: list[tuple[dict[str, list[str]], dict[str, Any], str]] = [
+    (
+        {"正文": ["这家店的面很好吃，下次还来。", "等了一个小时，菜还是凉的。"], "标签": ["好评", "差评"]},
+        {"use": "classification", "task": "sentiment", "labels": {"好评": "positive", "差评": "negative"}},
+        "",
+    ),
+    (
+        {"review": ["The soup was warm and rich.", "We waited for an hour."], "label": ["1", "0"]},
+        {"use": "classification", "task": "sentiment", "labels": {"0": "negative", "1": "positive"}},
+        "0 negative, 1 positive",
+    ),
+    (
+        {"text": ["The team won.", "Prices rise again.", "A new star is found."], "kind": ["sport", "trade", "sky"]},
+        {"use": "classification", "task": "topic", "labels": None},
+        "that they are topics is not told",
+    ),
+    (
+        {
+            "前提": ["孩子们在河边放风筝。", "店里只卖茶，不卖咖啡。", "老人坐在树下。"],
+            "假设": ["有人在户外。", "这家店卖咖啡。", "老人在下棋。"],
+            "关系": ["蕴含", "矛盾", "中立"],
+        },
+        {"use": "nli", "labels": {"蕴含": "entailment", "矛盾": "contradiction", "中立": "neutral"}},
+        "",
+    ),
+    (
+        {
+            "text_a": ["Children fly kites by the river.", "The shop sells only tea.", "An old man sits there."],
+            "text_b": ["People are outside.", "It sells coffee.", "He plays chess."],
+            "gold": ["0", "2", "1"],
+        },
+        {"use": "nli", "labels": {"0": "entailment", "1": "neutral", "2": "contradiction"}},
+        "how SNLI and XNLI count",
+    ),
+]
+
+
+@pytest.mark.parametrize(("columns", "expected", "doubt"), LABELLED)
+def test_what_is_labelled_is_told_apart(
+    columns: dict[str, list[str]], expected: dict[str, Any], doubt: str, tmp_path: Path
+) -> None:
+    """Labels of feelings, of inference and of topics, by their words and by the names of columns."""
+    rows = [{"no": str(n), **{name: values[n % len(values)] for name, values in columns.items()}} for n in range(24)]
+    text = next(iter(columns))
+    rows = [{**row, text: f"{row[text]} {n}"} for n, row in enumerate(rows)]
+    (tmp_path / "table.csv").write_text(as_csv(rows), encoding="utf-8")
+    _, manifest, written = made(tmp_path / "table.csv", tmp_path)
+    (said,) = yaml.safe_load(written)["sources"]
+    assert {key: said.get(key) for key in expected} == expected
+    assert manifest.funnel[-1].passed == 24
+    doubts = [line for line in written.splitlines() if "# Not sure" in line]
+    assert any(doubt in line for line in doubts) if doubt else not doubts
 
 
 def test_what_fits_equally_stands_beside_it(tmp_path: Path) -> None:

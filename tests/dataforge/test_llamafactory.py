@@ -102,6 +102,8 @@ def test_a_data_set_of_a_hub_keeps_its_subset_and_split(tmp_path: Path) -> None:
         ({"file_name": "a", "folder": "python"}, "'folder'"),
         ({"script_url": "tea.py"}, "never run"),
         ({"file_name": "a", "typo": 1}, "'typo'"),
+        ({"file_name": "a", "columns": ["q", "a"]}, "'columns' must be an object"),
+        ({"file_name": "a", "formatting": "sharegpt", "tags": "from"}, "'tags' must be an object"),
         ({"file_name": "a", "columns": {"prompt": "q", "response": "a", "tools": "t"}}, "tools"),
         ({"file_name": "a", "formatting": "sharegpt", "tags": {"role_tag": "who", "content_tag": "what"}}, "'who'"),
         ({"file_name": "a", "formatting": "sharegpt", "tags": {"role_tag": "role"}}, "None"),
@@ -139,7 +141,11 @@ def test_a_recipe_that_names_it_is_the_recipe_that_says_it_in_full(tmp_path: Pat
     [
         ("{use: llamafactory, path: ., name: coffee}", ":4: sources[0].path", "one of tea"),
         ("{use: llamafactory, path: .}", ":4: sources[0].path", "one of tea"),
-        ("{use: llamafactory, path: nowhere, name: tea}", ":4: sources[0].path", "cannot be read as JSON"),
+        (
+            "{use: llamafactory, path: nowhere, name: tea}",
+            ":4: sources[0].path",
+            "is the folder with dataset_info.json",
+        ),
         ("{use: llamafactory, name: tea}", ":4: sources[0]", "`path:`"),
         ("{use: llamafactory, path: ., name: tea, wieght: 2}", ":4: sources[0].wieght", "'weight'"),
         ("{use: llamafactory, path: ., name: tea}", ":4: sources[0].path", "gone.json"),

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from dataforge import check, components, config, shards
 from dataforge.build import build
 from dataforge.components import Made
-from dataforge.errors import InputError
+from dataforge.errors import ConfigError, InputError
 from dataforge.records import Chat, Example, Message, Origin, Record, Reject, ToolCall, group_of, record_id
 from dataforge.steps import mix
 from tests.context import CONTEXT
@@ -54,6 +54,16 @@ def words(made: Sequence[Made], asked: bool) -> Counter[str]:
             count = len(each.messages[1].text.split()) + asked
             found[each.origin.source] += count * each.copies
     return found
+
+
+def test_a_source_that_is_not_there_is_told_at_the_line_of_the_recipe(tmp_path: Path, tiny_base: Path) -> None:
+    rows = [{"instruction": f"q{n}", "input": "", "output": f"a{n}"} for n in range(3)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    said = ["name: t", f"tokenizer: {tiny_base}", "chat: chatml", "missing_tokens: as_text"]
+    said += ["sources: [{use: alpaca, path: a.jsonl}]", "steps:", "  - {use: mix, shares: {a: 1, b: 1}}"]
+    (tmp_path / "r.yaml").write_text("\n".join(said))
+    with pytest.raises(ConfigError, match=r"r.yaml:7: steps\[0\]: mix: there is nothing to train on of a source 'b'"):
+        build(config.load(tmp_path / "r.yaml"), tmp_path / "b", lambda text: None)
 
 
 def test_records_are_left_out_or_repeated_to_the_shares() -> None:

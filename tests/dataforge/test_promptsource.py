@@ -256,5 +256,5 @@ def test_a_file_that_does_not_serve_is_one_line(path: Path, text: str, said: str
 def test_wrong_names_and_expressions_are_one_line(path: Path) -> None:
     with pytest.raises(InputError, match=r"there is no template 'desks'; did you mean 'desk'\?"):
         step(path, templates=["desks"])
-    with pytest.raises(InputError, match=r"columns.label: 'a b' is not a Jinja expression: "):
+    with pytest.raises(ValueError, match=r"columns.label: 'a b' is not a Jinja expression: "):
         step(path, columns={"label": "a b"})

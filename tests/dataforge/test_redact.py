@@ -130,6 +130,11 @@ def test_kinds_and_placeholders_are_settable() -> None:
     assert redacted(text, placeholders={"email": "<m\\1>", "phone": ""}) == "<m\\1> "
 
 
+def test_a_placeholder_of_what_is_not_looked_for_is_refused() -> None:
+    with pytest.raises(ValueError, match="'email', which is not looked for; add it to `kinds:`"):
+        redact.Settings(kinds=("ip",), placeholders={"email": "x"})
+
+
 ASKED = Message("user", f"q {MAIL}", input=MAIL)
 CALLING = Message("assistant", None, None, None, MAIL, (ToolCall("send", {"to": [MAIL, {"cc": MAIL}]}, "c"),))
 RECORDS: list[Record] = [
