@@ -146,7 +146,10 @@ def _said(place: str, rows: Sequence[Row], looked: int, best: Guess, close: Sequ
     for guess in close:
         yield f"  could also be `use: {guess.entry['use']}`: it stands in the recipe as a comment"
     if best.steps:
-        yield f"  followed by {', '.join(f'`use: {step}`' for step in best.steps)}, which makes conversations of it"
+        made = {"chat": "conversations", "pairs": "pairs"}[best.kind]
+        yield f"  followed by {', '.join(f'`use: {step}`' for step in best.steps)}, which makes {made} of it"
+    if best.kind != "chat":
+        yield f"  built as {best.kind} (`kind: {best.kind}`)"
 
 
 def _recipe(place: str, where: Mapping[str, Any], rows: Sequence[Row], best: Guess, close: Sequence[Guess]) -> str:
@@ -161,6 +164,7 @@ def _recipe(place: str, where: Mapping[str, Any], rows: Sequence[Row], best: Gue
         "#   forge preview THIS_FILE     what would be trained, marked",
         "#   forge build   THIS_FILE     all of it",
         f"name: {_scalar(name)}",
+        *_KIND[best.kind],
         "tokenizer: smollm2-135m         # that of the model you will train",
         "max_tokens: 1024                # of a row; longer ones are rejected",
         "",
@@ -173,6 +177,16 @@ def _recipe(place: str, where: Mapping[str, Any], rows: Sequence[Row], best: Gue
     if best.steps:
         lines += ["", "steps:", *(f"  - use: {step}" for step in best.steps)]
     return "\n".join(lines) + "\n"
+
+
+_KIND = {
+    "chat": (),
+    "pairs": (
+        "kind: pairs                     # of a better and a worse answer; for conversations with the better one take",
+        "                                # this line away and have `- use: best` as the step",
+    ),
+    "prompts": ("kind: prompts                   # to which a model is to write the answers",),
+}
 
 
 def _entry(guess: Guess, where: Mapping[str, Any], indent: str) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from dataforge import components, config, heads, readers, recipe
 from dataforge.errors import ForgeError
-from dataforge.records import Chat, Example, Preference, Ranking, Record, Reject, Row, Text
+from dataforge.records import Chat, Example, Preference, Prompt, Ranking, Record, Reject, Row, Text
 
 RECORDS = 200
 _ENOUGH = 0.95
@@ -22,7 +22,6 @@ _GENERIC = {"columns", "documents", "llamafactory"}
 _KEY = re.compile(r'"([^"\\]+)":')
 _IDEOGRAPH = re.compile("[\u3400-\u9fff]")
 _LATIN = re.compile("[A-Za-z]")
-_STEP: Mapping[type[Record], list[str]] = {Example: ["instruct"], Ranking: ["best"], Preference: ["best"]}
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,8 @@ class Guess:
     """How many short values of the records stand in the shape's docstring, such as the names of labels."""
     steps: list[str] = field(default_factory=list)
     """What has to follow before it can be trained on."""
+    kind: str = "chat"
+    """What a build of it is of."""
     doubts: list[str] = field(default_factory=list)
     """What somebody should look at."""
     trainable: bool = True
@@ -91,7 +92,7 @@ def _tried(name: str, rows: Sequence[Row | Reject]) -> Guess | None:
         for piece in (each if isinstance(each, Sequence) else [each])
         if not (isinstance(piece, Reject) and piece.reason in filters)
     ]
-    kept = [piece for piece in pieces if isinstance(piece, Chat | Example | Text | Ranking | Preference)]
+    kept = [piece for piece in pieces if isinstance(piece, Chat | Example | Text | Ranking | Preference | Prompt)]
     if not kept or len(kept) < _ENOUGH * len(pieces):
         return None
     entry: dict[str, Any] = {"use": name}
@@ -111,10 +112,23 @@ def _tried(name: str, rows: Sequence[Row | Reject]) -> Guess | None:
         len(pieces),
         _fit(keys, _sample_keys(module.__doc__ or "")),
         _values(rows, module.__doc__ or ""),
-        next((steps for kind, steps in _STEP.items() if any(isinstance(piece, kind) for piece in kept)), []),
+        *_followed(kept),
         doubts,
         not all(isinstance(piece, Text) for piece in kept),
     )
+
+
+def _followed(kept: Sequence[Record]) -> tuple[list[str], str]:
+    """The steps that have to follow, and what the build is of."""
+    if any(isinstance(each, Example) for each in kept):
+        return ["instruct"], "chat"
+    rankings = [each for each in kept if isinstance(each, Ranking)]
+    if any(isinstance(each, Preference) for each in kept):
+        return (["pairs"] if rankings else []), "pairs"
+    if rankings:
+        several = any(len(each.replies) > 1 or any(reply.replies for reply in each.replies) for each in rankings)
+        return (["pairs"], "pairs") if several else (["best"], "chat")
+    return [], "prompts" if any(isinstance(each, Prompt) for each in kept) else "chat"
 
 
 def _sample_keys(doc: str) -> list[set[str]]:

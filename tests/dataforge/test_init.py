@@ -75,15 +75,28 @@ PAIR = {name: f"\n\nHuman: Hi\n\nAssistant: {said}" for name, said in (("chosen"
 LIST = {"instruction": "Name a river.", "responses": ["The Rhine.", "Rhine"], "scores": [0.9, 0.4]}
 
 
+LABEL = {"prompt": "Name a river.", "completion": "The Rhine.", "label": True}
+PROMPT = {"question_id": 81, "category": "writing", "turns": ["Write a poem.", "Make it shorter."]}
+
+
 @pytest.mark.parametrize(
-    ("row", "use", "steps"),
-    [(CHAT, "sharegpt", []), (PAIR, "hh_rlhf", ["best"]), (LIST, "ranked_list", ["best"])],
+    ("row", "use", "steps", "kind"),
+    [
+        (CHAT, "sharegpt", [], "chat"),
+        (PAIR, "hh_rlhf", [], "pairs"),
+        (LIST, "ranked_list", ["pairs"], "pairs"),
+        (LABEL, "prompt_completion", ["best"], "chat"),
+        (PROMPT, "mt_bench", [], "prompts"),
+    ],
 )
-def test_what_needs_a_step_gets_it(row: dict[str, Any], use: str, steps: list[str], tmp_path: Path) -> None:
+def test_what_needs_a_step_or_a_kind_gets_it(
+    row: dict[str, Any], use: str, steps: list[str], kind: str, tmp_path: Path
+) -> None:
     (tmp_path / "x.jsonl").write_text("\n".join([json.dumps(row)] * 5))
     source, manifest, _ = made(tmp_path / "x.jsonl", tmp_path)
     assert source.entry.use == use
     assert [step["use"] for step in manifest.recipe.get("steps", [])] == steps
+    assert manifest.kind == kind
     assert manifest.funnel[-1].passed == 5
 
 
