@@ -174,7 +174,7 @@ def _settle_posts(opened: "duckdb.DuckDBPyConnection") -> None:
         UPDATE posts SET reason = 'post_listed_twice' FROM (
             SELECT file, number, row_number() OVER (
                 PARTITION BY id ORDER BY retrieved DESC NULLS LAST, score DESC NULLS LAST,
-                    reason NULLS FIRST, title, body, author, edited, upvote_ratio, file, number
+                    reason NULLS FIRST, created, community, title, body, author, edited, upvote_ratio, file, number
             ) AS place
             FROM posts WHERE id IN (SELECT id FROM posts GROUP BY id HAVING count(*) > 1)
         ) AS placed
@@ -232,7 +232,7 @@ def _join(opened: "duckdb.DuckDBPyConnection", rules: Rules) -> None:
         CREATE TABLE twice AS SELECT file, number FROM (
             SELECT file, number, row_number() OVER (
                 PARTITION BY id
-                ORDER BY retrieved DESC NULLS LAST, score DESC, created, post, author, body, file, number
+                ORDER BY retrieved DESC NULLS LAST, score DESC, created, post, author, body, edited, file, number
             ) AS place
             FROM comments WHERE reason IS NULL AND id IN (
                 SELECT id FROM comments WHERE reason IS NULL GROUP BY id HAVING count(*) > 1
