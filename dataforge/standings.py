@@ -25,13 +25,11 @@ def standings(count: int, points: Points) -> tuple[Method, list[float]]:
     """
     if _connected(count, points):
         return "bradley_terry", _bradley_terry(count, points)
-    scores = [0] * count
-    for (winner, loser), taken in points.items():
-        given = points.get((loser, winner), 0)
-        scores[winner] += (taken > given) - (taken < given)
-        # A pair in which only one side took points has no entry the other way round.
-        if not given and (loser, winner) not in points:
-            scores[loser] -= 1 if taken else 0
+    taken = [[points.get((one, other), 0) for other in range(count)] for one in range(count)]
+    scores = [
+        sum((taken[one][other] > taken[other][one]) - (taken[one][other] < taken[other][one]) for other in range(count))
+        for one in range(count)
+    ]
     return "copeland", [float(score) for score in scores]
 
 

@@ -37,6 +37,8 @@ DATAFORGE = [
     "languages",
     "refusals",
     "prompt_set",
+    "standings",
+    "verdicts",
     "made_texts",
     "masks",
     "translations",
@@ -144,6 +146,7 @@ SOURCES_MAY_IMPORT = {
 }
 FORMATS_MAY_IMPORT = {"config", "charsets", "content", "arrow_rows", "json_lines", "json_stream", "delimited"}
 STEPS_MAY_IMPORT = {
+    *("standings", "verdicts"),
     *("errors", "config", "records", "seeds", "text", "opinions", "minhash", "context", "record_keys"),
     *("prompt_set", "made_texts", "masks", "translations", "instruction_filters"),
     *(
