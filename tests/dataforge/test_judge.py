@@ -58,7 +58,11 @@ def test_two_answers_are_judged_in_both_orders_and_the_raw_verdicts_are_kept() -
         ("Water.", "Water that flows to the sea."),
         ("Water that flows to the sea.", "Water."),
     }
-    assert [told["verdict"] for told in found.facts["judgements"]] == ["second", "first"]
+    # The second reply is the longer one, whichever it is shown as.
+    assert {(told["first"], told["second"], told["verdict"]) for told in found.facts["judgements"]} == {
+        (0, 1, "second"),
+        (1, 0, "first"),
+    }
     assert found.facts["judge"] == "scripted"
     assert len(found.facts["judge_prompts"]) == 32
     assert step.noted() == {
@@ -242,4 +246,4 @@ def test_prompts_become_answers_become_judged_pairs(tmp_path: Path, monkeypatch:
     pairs = pq.read_table(path).to_pylist()
     assert len(pairs) == 12
     assert all(pair["chosen"][0]["content"].startswith("wordy-model says") for pair in pairs)
-    assert all(pair["margin"] == 2.0 for pair in pairs)
+    assert all(pair["margin"] == 1.0 for pair in pairs)
