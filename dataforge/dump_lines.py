@@ -133,7 +133,7 @@ class Dump:
                 size, first = size + len(piece), False
         except BrokenOffError as error:
             if first:
-                raise InputError(f"{self.name}: {error}") from None
+                raise InputError(f"{self.name}: {error}; get it again or leave it out") from None
             self.faults[self.lines + 1] = Fault(
                 "breaks_off", f"{error}; what follows the first {size:,} bytes is not read"
             )
@@ -185,6 +185,14 @@ class Dump:
                 waiting.append(found["replies"] or [])
                 found = {key: item for key, item in found.items() if key != "replies"}
             yield orjson.dumps(found) + b"\n"
+
+
+def until_refused(dump: Dump, refused: list[InputError]) -> Iterator[pa.RecordBatch]:
+    """A dump's lines; what refuses it is set aside, as the database would make an error of its own of it."""
+    try:
+        yield from dump.batches()
+    except InputError as error:
+        refused.append(error)
 
 
 def fault(line: str) -> Fault:

@@ -76,7 +76,13 @@ def _joined(spec: SourceSpec, listing: Listing, limit: int) -> list[Head]:
             scratch = folder / f"scratch {most}"
             scratch.mkdir()
             rows = unpack_tasks.assembled(spec.entry.use, files, spec.settings, scratch, Notes())
-            found = list(_unpacked(spec, shown, itertools.islice(rows, limit)))
+            try:
+                found = list(_unpacked(spec, shown, itertools.islice(rows, limit)))
+            except InputError:
+                # Beginnings may be refused for what follows in the files.
+                if not cut:
+                    raise
+                found = []
             if found or not cut:
                 break
     return found

@@ -17,9 +17,10 @@ import pyarrow as pa
 from dataforge import assembly
 from dataforge import reddit_rules as sql
 from dataforge.content import Fault
-from dataforge.dump_lines import SCHEMA, Dump, fault
+from dataforge.dump_lines import SCHEMA, Dump, fault, until_refused
+from dataforge.errors import InputError
 from dataforge.reddit_rules import Rules
-from dataforge.reddit_scores import MONTH, refuse
+from dataforge.reddit_refusals import MONTH, refuse_dead_scores, refuse_halves
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,13 +32,14 @@ _BATCH = 4096
 def threads(files: assembly.Files, rules: Rules, scratch: Path, tally: assembly.Assembly) -> assembly.Rows:
     """The faults, and then a row for each post that is kept, with its comments, in the order of the posts' times.
 
-    Raises `InputError` where a month's scores are dead, or a file cannot be read.
+    Raises `InputError` where there are no posts or no comments, a month's scores are dead, or a file cannot be read.
     """
     dumps = [Dump(name, path) for name, path in files]
     with assembly.database(scratch, "threads.duckdb") as opened:
         assembly.asked(opened, lambda asked: _read(asked, rules, dumps))
+        refuse_halves(opened, [dump.name for dump in dumps])
         if rules.dead_scores == "refuse":
-            refuse(opened)
+            refuse_dead_scores(opened)
         assembly.asked(opened, lambda asked: _join(asked, rules))
         number = faults = 0
         for name, line, found in _faults(opened, dumps):
@@ -126,7 +128,8 @@ def _read(opened: "duckdb.DuckDBPyConnection", rules: Rules, dumps: list[Dump]) 
 
 
 def _scan(opened: "duckdb.DuckDBPyConnection", dump: Dump, query: str) -> None:
-    reader = pa.RecordBatchReader.from_batches(SCHEMA, dump.batches())
+    refused: list[InputError] = []
+    reader = pa.RecordBatchReader.from_batches(SCHEMA, until_refused(dump, refused))
     opened.register("lines", reader)
     # Nobody knows how many lines will come, so the planner takes them for few and would keep them all in memory; and a
     # filter that it moved would parse each line again.
@@ -136,6 +139,8 @@ def _scan(opened: "duckdb.DuckDBPyConnection", dump: Dump, query: str) -> None:
     finally:
         opened.execute("RESET disabled_optimizers")
         opened.unregister("lines")
+    for error in refused:
+        raise error
 
 
 def _posts(opened: "duckdb.DuckDBPyConnection", rules: Rules, dumps: list[Dump], at: int) -> bool:

@@ -62,7 +62,7 @@ DATAFORGE = [
     "stack_threads",
     "dump_lines",
     "reddit_rules",
-    "reddit_scores",
+    "reddit_refusals",
     "reddit_threads",
     "arrow_rows",
     "json_lines",

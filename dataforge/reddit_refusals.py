@@ -1,5 +1,6 @@
-"""Months of a dump that was read before anybody could vote: nearly all of their scores are 1."""
+"""What is refused as a whole: files that cannot be threads, and months that were read before anybody could vote."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dataforge.errors import InputError
@@ -13,7 +14,26 @@ MONTH = "(year(make_timestamp(created * 1000000)) * 100 + month(make_timestamp(c
 """The month of a row's time, as 201903."""
 
 
-def refuse(opened: "duckdb.DuckDBPyConnection") -> None:
+def refuse_halves(opened: "duckdb.DuckDBPyConnection", names: Sequence[str]) -> None:
+    """Raise `InputError` where files hold no posts, or no comments, as the tables `posts` and `comments` tell."""
+    posts = opened.execute("SELECT 1 FROM posts LIMIT 1").fetchone()
+    comments = opened.execute(
+        "SELECT 1 FROM comments WHERE reason IS NULL OR reason NOT IN ('post', 'blank', 'nested', 'broken') LIMIT 1"
+    ).fetchone()
+    if posts and comments:
+        return
+    listed = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
+    if posts:
+        raise InputError(f"{listed}: no comments are in them; name the file with the comments in `path` too")
+    if comments:
+        raise InputError(f"{listed}: no posts are in them; name the file with the posts in `path` too")
+    raise InputError(
+        f"{listed}: neither posts (an 'id' and a 'title') nor comments (an 'id' and a 'link_id') are in them; "
+        "give `path` the files of Reddit's dump, or read them with another `use`"
+    )
+
+
+def refuse_dead_scores(opened: "duckdb.DuckDBPyConnection") -> None:
     """Raise `InputError` where a month of the tables `posts` and `comments` has dead scores."""
     found = opened.execute(
         f"""
