@@ -19,8 +19,8 @@ from dataforge import reddit_rules as sql
 from dataforge.content import Fault
 from dataforge.dump_lines import SCHEMA, Dump, fault, until_refused
 from dataforge.errors import InputError
-from dataforge.reddit_rules import Rules
 from dataforge.reddit_refusals import MONTH, refuse_dead_scores, refuse_halves
+from dataforge.reddit_rules import Rules
 
 if TYPE_CHECKING:
     import duckdb
