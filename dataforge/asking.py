@@ -8,11 +8,11 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from dataforge import arrow_bytes, components, record_table, report
 from dataforge.components import Asker, Counting, Made
 from dataforge.llm import budget
-from dataforge.llm.models import Models, Remembered
 from dataforge.llm.requests import Ask
 from dataforge.readers import Part
 from dataforge.recipe import StepSpec
@@ -20,6 +20,9 @@ from dataforge.records import Record
 from dataforge.stages import Facts, Output
 from dataforge.tally import Tally
 from dataforge.tasks import Site, Task, read_records
+
+if TYPE_CHECKING:
+    from dataforge.llm.models import Models
 
 ESTIMATED = 200
 """Records by which it is judged beforehand what asking costs."""
@@ -101,6 +104,8 @@ def _estimate(site: Site, waiting: Sequence[tuple[int, AskTask]], talk: Talk) ->
 
     A record's later requests, which depend on the replies to its first ones, cannot be known.
     """
+    from dataforge.llm.models import Remembered
+
     data, (_, task) = site.recipe.data, waiting[0]
     if data.replay is not None or talk.confirm is None:
         return
@@ -130,7 +135,7 @@ class _Parts:
 
     site: Site
     waiting: deque[tuple[int, AskTask]]
-    models: Models
+    models: "Models"
     talk: Talk
     _through: int = 0
     _of: int = 0

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from dataforge import asking, components, gathers, heads, publish
 from dataforge.frames import Frames
 from dataforge.line import Decisions, Line
-from dataforge.llm.models import Remembered
 from dataforge.recipe import StepSpec
 from dataforge.records import Record, Reject, Trainable
 from dataforge.shards import Stage, Turns
@@ -80,6 +79,8 @@ def first_records(line: Line, limit: int, frames: Frames | None = None) -> Sampl
 
 def _replied(line: Line, step: StepSpec, records: Sequence[Record], tally: Tally) -> Iterator[Record]:
     """Records through a step that asks, with the replies that were paid for before; nothing is sent."""
+    from dataforge.llm.models import Remembered
+
     data = line.recipe.data
     ask = Remembered(data.llm, data.replay).ask(components.models(step.use, step.settings))
     return tally.unfolding(step.name, asyncio.run(asking.through(line.asker(step), step, records, ask)))

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import orjson
@@ -26,7 +26,6 @@ from dataforge import (
 )
 from dataforge.folders import at
 from dataforge.line import Decisions, Line
-from dataforge.llm.models import Models
 from dataforge.readers import Part
 from dataforge.recipe import Recipe
 from dataforge.records import Chat, Preference, Prompt, Record, Trainable
@@ -35,8 +34,11 @@ from dataforge.stages import Facts, Result, Work
 from dataforge.tally import Tally
 from dataforge.tokenize import Encoded, Row
 
+if TYPE_CHECKING:
+    from dataforge.llm.models import Models
+
 KEPT_FOR = {"train": 1, "eval": 2}
-"""What became of a record, in the output `kept` of its rows; 0 where it was rejected."""
+"""What became of a record, in `kept`; 0 where it was rejected."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,11 @@ class Site:
         return Line(self.recipe)
 
     @cached_property
-    def models(self) -> Models:
+    def models(self) -> "Models":
         """The language models that the recipe names."""
-        data = self.recipe.data
-        return Models(data.llm, data.budget, data.replay)
+        from dataforge.llm.models import Models  # takes a fifth of a second
+
+        return Models(self.recipe.data.llm, self.recipe.data.budget, self.recipe.data.replay)
 
     @cached_property
     def work(self) -> Work:

@@ -33,6 +33,8 @@ DATAFORGE = [
     "promptsource_file",
     "request_templates",
     "llm",
+    "standings",
+    "verdicts",
     "expressions",
     "languages",
     "refusals",
@@ -155,7 +157,7 @@ STEPS_MAY_IMPORT = {
     *("config", "context", "errors", "expressions", "instruction_filters", "languages", "llm", "made_texts"),
     *("masks", "minhash", "opinions", "overlap", "personal", "prompt_set", "promptsource_file", "question_replies"),
     *("quotes", "record_keys", "records", "refusals", "request_templates", "rouge", "seeds", "self_contained"),
-    *("task_templates", "text", "translations", "votes"),
+    *("standings", "task_templates", "text", "translations", "verdicts", "votes"),
 }
 EXPORTS_MAY_IMPORT = {"records", "shapes"}
 TRAINKIT_MAY_IMPORT = {"errors", "config", "seeds", "shards"}

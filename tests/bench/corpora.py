@@ -21,6 +21,14 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 BEST = [{"use": "best"}]
 INSTRUCT = [{"use": "instruct"}]
+VOTES = [{"use": "mine_votes", "pairs_per_post": None}]
+ALL_POSTS = {
+    "min_post_score": None,
+    "zero_scores": True,
+    "deleted_users": True,
+    "own_answers": True,
+    "edited_after_answer": True,
+}
 COT_COLUMNS = {"use": "tsv", "header": False, "columns": ["question", "answer", "rationale"]}
 SENTIMENT = {"Positive": "positive", "Negative": "negative"}
 
@@ -36,6 +44,7 @@ class File:
     source: dict[str, Any]
     steps: list[dict[str, Any]] = field(default_factory=list)
     chat: str = "tokenizer"
+    kind: str = "chat"
 
 
 FILES = [
@@ -110,6 +119,23 @@ FILES = [
         {"use": "cot", "format": COT_COLUMNS, "language": "en"},
         INSTRUCT,
     ),
+    File("fastchat/mt_bench__question.jsonl", 80, "`wc -l`", {"use": "mt_bench"}, kind="prompts"),
+    File("reddit", 2768, "`cat *.ndjson | wc -l`", {"use": "reddit"}, VOTES, kind="pairs"),
+    *(
+        File(
+            f"stackexchange-{name}/Posts.xml",
+            posts,
+            '`grep -c "<row "`',
+            {"use": "stackexchange", "site": site, **ALL_POSTS},
+            VOTES,
+            kind="pairs",
+        )
+        for name, posts, site in (
+            ("beer", 2354, "beer.stackexchange.com"),
+            ("conlang", 177, "conlang.stackexchange.com"),
+            ("meta-2023", 1446, "meta.stackexchange.com"),
+        )
+    ),
 ]
 
 
@@ -136,6 +162,8 @@ def main() -> None:
             said += f", steps: {json.dumps(file.steps)}"
         if file.chat != "tokenizer":
             said += f", chat: {file.chat}"
+        if file.kind != "chat":
+            said += f", kind: {file.kind}"
         lines.append(
             f"| {file.path} | {file.counted:,} | {file.how.replace('|', chr(92) + '|')} | {read:,} | {kept:,} "
             f"| {rejected} | `{said}` |"
@@ -154,6 +182,7 @@ def built(file: File, data: Path, place: Path) -> tuple[int, int, str]:
         "tokenizer": "smollm2-135m",
         "max_tokens": 8192,
         "chat": file.chat,
+        "kind": file.kind,
         "sources": [{**file.source, "path": str(data / file.path)}],
         "steps": file.steps,
     }
@@ -170,8 +199,15 @@ def built(file: File, data: Path, place: Path) -> tuple[int, int, str]:
     funnel = json.loads(done.stdout)["funnel"]
     stations = {stage["stage"]: stage for stage in funnel}
     lost = {f"{stage['stage']}/{reason}": count for stage in funnel for reason, count in stage["rejected"].items()}
+    if "threads" in stations:
+        found = stations["threads"]["read"]
+        return found, funnel[-1]["passed"], _told(lost)
     found = sum(stations["read"]["rejected"].values()) + stations["convert"]["read"] + stations["convert"]["unfolded"]
-    return found, funnel[-1]["passed"], ", ".join(f"{reason} {count:,}" for reason, count in lost.items())
+    return found, funnel[-1]["passed"], _told(lost)
+
+
+def _told(lost: dict[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in lost.items())
 
 
 if __name__ == "__main__":

@@ -268,3 +268,15 @@ def test_no_key_is_written_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert server.seen[0].headers["authorization"] == "Bearer sk-very-secret"
     for path in tmp_path.rglob("*"):
         assert not path.is_file() or b"sk-very-secret" not in path.read_bytes()
+
+
+def test_the_sample_from_passages_to_shards_builds_from_recorded_replies(tmp_path: Path) -> None:
+    path = Path(__file__).parents[2] / "samples" / "recipes" / "ask.yaml"
+    manifest = build(config.load(path), tmp_path / "out", lambda _: None, Options(workers=1)).manifest
+    stations = {stage.stage: stage for stage in manifest.funnel}
+    assert stations["chunk"].passed == 10
+    # Ten passages in two styles, for two questions and then for one more: 30, of which four have a fault.
+    assert stations["ask"].rejected == {"no_evidence": 1, "not_self_contained": 2, "round_trip": 1}
+    assert stations["length"].passed == 26
+    assert not (tmp_path / "llm.sqlite").exists()
+    assert not list(check.faults(tmp_path / "out"))

@@ -62,7 +62,10 @@ def folder(write_recipe: Write, tmp_path: Path) -> Path:
     "path", sorted((data_files.folder("samples") / "recipes").glob("*.yaml")), ids=lambda p: p.stem
 )
 def test_the_builds_of_the_samples_hold(path: Path, tiny_base: Path, tmp_path: Path) -> None:
-    sample = built(path, tmp_path / "b", f"tokenizer={tiny_base}", "max_tokens=4096", "window=4096")
+    # Recorded replies answer what is asked of passages that the recipe's own tokenizer cuts.
+    recorded = "replay:" in path.read_text(encoding="utf-8")
+    other = () if recorded else (f"tokenizer={tiny_base}", "max_tokens=4096", "window=4096")
+    sample = built(path, tmp_path / "b", *other)
     assert assert_holds(sample).undecoded == {}
 
 
