@@ -49,8 +49,7 @@ class AskTask:
     key: str
 
     def __str__(self) -> str:
-        span = self.part.span
-        return f"records {span.ordinal + 1} to {span.ordinal + span.records} of {self.part.file}"
+        return str(self.part)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -112,7 +111,10 @@ def _estimate(site: Site, waiting: Sequence[tuple[int, AskTask]], talk: Talk) ->
     first = read_records(site.work, task.before)[:ESTIMATED]
     remembered = Remembered(data.llm)
     names = components.models(task.step.use, task.step.settings)
-    asyncio.run(through(site.line.asker(task.step), task.step, first, remembered.ask(names)))
+    asker = site.line.asker(task.step)
+    asyncio.run(through(asker, task.step, first, remembered.ask(names)))
+    if isinstance(asker, Counting):
+        asker.noted()  # what was counted of this trial is not of the build
     if not remembered.missing or not first:
         return
     records = sum(each.part.span.records for _, each in waiting)

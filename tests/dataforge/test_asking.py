@@ -189,7 +189,8 @@ def test_what_it_will_cost_is_said_before_and_may_be_refused(tmp_path: Path) -> 
         with pytest.raises(ForgeError, match="no"):
             built(path, confirm=refuse)
         assert not server.seen
-        built(path, confirm=said.append)
+        counts = built(path, confirm=said.append).manifest.noted["rewrite"]
+        assert (counts["rewritten"], counts.get("not_asked")) == (60, None)
         (tmp_path / "out" / "manifest.json").unlink()
         built(path, confirm=said.append)
     assert len(said) == 2
