@@ -79,6 +79,22 @@ def bands(near: float) -> tuple[int, int]:
     return serves[-1], VALUES // serves[-1]
 
 
+def band_columns(near: float) -> list[tuple[str, str]]:
+    """Of each band the key in a column `sketch` and what stands after it there, as SQL."""
+    rows, keys = bands(near)
+    found = []
+    for start in range(0, keys * rows, rows):
+        after = start + rows if start + rows + KEY_BYTES <= VALUES else 0
+        found.append((f"sketch[{start + 1}:{start + rows}]", f"sketch[{after + 1}:{after + KEY_BYTES}]"))
+    return found
+
+
+def within(cut: int, cuts: int) -> str:
+    """Whether a column `key` falls into one of so many cuts, as SQL."""
+    bounds = [bytes(divmod(number * 65536 // cuts, 256)) for number in (cut, cut + 1) if number < cuts]
+    return " AND ".join(f"key {sign} unhex('{bound.hex()}')" for sign, bound in zip((">=", "<"), bounds, strict=False))
+
+
 def shingle_hashes(texts: Sequence[str], length: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """A 64-bit hash of every run of `length` characters of each text, in its order, repetitions included.
 

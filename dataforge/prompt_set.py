@@ -84,6 +84,14 @@ class Tally:
         return found
 
 
+@dataclass(frozen=True)
+class Fault:
+    """Why a reply does not pass."""
+
+    reason: str
+    detail: str
+
+
 def refused(record: Record, step: str, reason: str, detail: str, *names: str) -> Reject:
     """The reject that a record became, or with names something that was made of it and did not pass."""
     identity = derived_id(record.id, step, *names) if names else record.id

@@ -64,6 +64,10 @@ class Part:
     packed: tuple[str, str] | None = None
     """Key and output of the stage that unpacked it, which is read in place of the file."""
 
+    def __str__(self) -> str:
+        """What a user knows it by."""
+        return f"records {self.span.ordinal + 1} to {self.span.ordinal + self.span.records} of {self.file}"
+
     @property
     def file(self) -> str:
         """What rejects and records name it by."""

@@ -107,8 +107,7 @@ class PartTask:
     decided: Decided | None = None
 
     def __str__(self) -> str:
-        span = self.part.span
-        return f"records {span.ordinal + 1} to {span.ordinal + span.records} of {self.part.file}"
+        return str(self.part)
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from pydantic import Field
 
 from dataforge import config
 from dataforge.context import Context
-from dataforge.minhash import KEY_BYTES, VALUES, bands, equal_values, per_mille, sketches
+from dataforge.minhash import band_columns, equal_values, per_mille, sketches, within
 from dataforge.record_keys import RECORDS
 from dataforge.records import Example, Record, Reject, Text, canonical_json, turns
 from dataforge.text import normalised
@@ -199,21 +199,13 @@ def _candidates(connection: duckdb.DuckDBPyConnection, near: float, cut: int, cu
     each is compared with the two before it and with the first record of them all, which the others often come from.
     Records with the same text are neighbours there, and only the first of them is compared on.
     """
-    rows, keys = bands(near)
-    bounds = [bytes(divmod(number * 65536 // cuts, 256)) for number in (cut, cut + 1) if number < cuts]
-    inside = " AND ".join(
-        f"key {sign} unhex('{bound.hex()}')" for sign, bound in zip((">=", "<"), bounds, strict=False)
-    )
     connection.execute("CREATE OR REPLACE TEMP TABLE candidates (first BIGINT, second BIGINT)")
-    for band in range(keys):
-        start = band * rows
-        after = start + rows if start + rows + KEY_BYTES <= VALUES else 0
+    for key, after in band_columns(near):
         connection.execute(f"""
             INSERT INTO candidates
             WITH keyed AS (
-                SELECT record, exact_low, exact_high, sketch[{start + 1}:{start + rows}] AS key,
-                    sketch[{after + 1}:{after + KEY_BYTES}] AS after
-                FROM ({RECORDS}) WHERE sketch IS NOT NULL AND {inside}
+                SELECT record, exact_low, exact_high, {key} AS key, {after} AS after
+                FROM ({RECORDS}) WHERE sketch IS NOT NULL AND {within(cut, cuts)}
             ), shared AS (
                 SELECT key FROM keyed GROUP BY key HAVING count(*) > 1
             ), neighbours AS (

@@ -26,7 +26,7 @@ from pydantic import Field
 
 from dataforge import config
 from dataforge.context import Context
-from dataforge.minhash import KEY_BYTES, VALUES, bands, equal_values, per_mille, sketches_of
+from dataforge.minhash import band_columns, equal_values, per_mille, sketches_of, within
 from dataforge.record_keys import RECORDS
 from dataforge.records import Record, Reject, Text, turns
 from dataforge.rouge import common
@@ -190,21 +190,13 @@ def _counted(tokens: Sequence[int]) -> list[int]:
 
 def _candidates(connection: duckdb.DuckDBPyConnection, least: float, cut: int, cuts: int) -> None:
     """Make a table `candidates` of the pairs of records worth comparing."""
-    rows, keys = bands(least)
-    bounds = [bytes(divmod(number * 65536 // cuts, 256)) for number in (cut, cut + 1) if number < cuts]
-    inside = " AND ".join(
-        f"key {sign} unhex('{bound.hex()}')" for sign, bound in zip((">=", "<"), bounds, strict=False)
-    )
     connection.execute("CREATE OR REPLACE TEMP TABLE candidates (first BIGINT, second BIGINT)")
-    for band in range(keys):
-        start = band * rows
-        after = start + rows if start + rows + KEY_BYTES <= VALUES else 0
+    for key, after in band_columns(least):
         connection.execute(f"""
             INSERT INTO candidates
             WITH keyed AS (
-                SELECT record, sketch[{start + 1}:{start + rows}] AS key,
-                    sketch[{after + 1}:{after + KEY_BYTES}] AS after
-                FROM ({RECORDS}) WHERE sketch IS NOT NULL AND {inside}
+                SELECT record, {key} AS key, {after} AS after
+                FROM ({RECORDS}) WHERE sketch IS NOT NULL AND {within(cut, cuts)}
             ), shared AS (
                 SELECT key FROM keyed GROUP BY key HAVING count(*) > 1
             ), neighbours AS (

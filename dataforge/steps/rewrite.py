@@ -25,7 +25,7 @@ from pydantic import Field, model_validator
 from dataforge import config, made_texts, masks, request_templates
 from dataforge.context import Context
 from dataforge.llm.requests import Ask, NoReply, Reply, Request
-from dataforge.prompt_set import Language, PromptSet, Tally, language_for, own_folder, refused
+from dataforge.prompt_set import Fault, Language, PromptSet, Tally, language_for, own_folder, refused
 from dataforge.records import Chat, Message, Record, Reject
 from dataforge.refusals import refusal
 from dataforge.text import normalised
@@ -63,14 +63,6 @@ class Settings(config.Settings):
         return self
 
 
-@dataclass(frozen=True)
-class _Fault:
-    """Why a reply does not pass."""
-
-    reason: str
-    detail: str
-
-
 @dataclass
 class Asker:
     """Conversations one at a time."""
@@ -89,7 +81,7 @@ class Asker:
         found = await asyncio.gather(*(self._rewritten(record.messages[: at + 1], language, ask) for at in places))
         messages, authors = list(record.messages), set()
         for at, answer in zip(places, found, strict=True):
-            if isinstance(answer, _Fault):
+            if isinstance(answer, Fault):
                 self.tally.add(answer.reason)
                 return refused(record, self.name, answer.reason, f"message {at + 1}: {answer.detail}")
             same = normalised(answer.text) == normalised(messages[at].text)
@@ -106,44 +98,44 @@ class Asker:
 
     async def _rewritten(
         self, messages: Sequence[Message], language: Language, ask: Mapping[str, Ask]
-    ) -> Reply | _Fault:
+    ) -> Reply | Fault:
         answer = messages[-1].text
         masked = masks.masked(answer)
         fields = {"style": self.settings.style or "", "persona": self.settings.persona or ""}
         said = [{"role": message.role, "content": message.text} for message in messages[:-1]]
         asked = self.prompts.messages("rewrite", language, before=said, answer=masked.text, **fields)
-        found: Reply | _Fault = _Fault("empty", "was not asked for")
+        found: Reply | Fault = Fault("empty", "was not asked for")
         for number in range(_TRIES):
             reply = await ask[self.settings.llm](Request(asked, sample=number))
             if isinstance(reply, NoReply):
-                return _Fault(reply.reason, reply.detail)
+                return Fault(reply.reason, reply.detail)
             checked = self._checked(made_texts.bare(reply.text, _LABELS), masked, answer)
             if isinstance(checked, str):
                 return replace(reply, text=checked)
             found = checked
         return found
 
-    def _checked(self, reply: str, masked: masks.Masked, answer: str) -> str | _Fault:
+    def _checked(self, reply: str, masked: masks.Masked, answer: str) -> str | Fault:
         begins = repr(reply[:80])
         plain, old = masks.unmarked(reply), masks.unmarked(masked.text)
         if made_texts.says_nothing(plain) and not made_texts.says_nothing(old):
-            return _Fault("empty", f"the reply says nothing: {begins}")
+            return Fault("empty", f"the reply says nothing: {begins}")
         if refusal(reply) and not refusal(answer):
-            return _Fault("refused", f"the reply is a refusal: {begins}")
+            return Fault("refused", f"the reply is a refusal: {begins}")
         whole = masked.put_back(reply)
         if whole is None:
-            return _Fault("marks", f"{masked.marks(reply)}: {begins}")
+            return Fault("marks", f"{masked.marks(reply)}: {begins}")
         if made_texts.another_language(plain, old):
-            return _Fault("wrong_language", f"is in another language than the answer: {begins}")
+            return Fault("wrong_language", f"is in another language than the answer: {begins}")
         count, before = made_texts.words(plain), made_texts.words(old)
         if count < self.settings.shortest * before:
-            return _Fault("too_short", f"has {count} words of {before}: {begins}")
+            return Fault("too_short", f"has {count} words of {before}: {begins}")
         if count > self.settings.longest * max(before, _FEW):
-            return _Fault("too_long", f"has {count} words in place of {before}: {begins}")
+            return Fault("too_long", f"has {count} words in place of {before}: {begins}")
         if self.settings.numbers:
             lost, new = masks.lost_numbers(old, plain), masks.new_numbers(old, plain)
             if lost or new:
-                return _Fault("numbers", f"lost {', '.join(lost) or 'none'}, new {', '.join(new) or 'none'}: {begins}")
+                return Fault("numbers", f"lost {', '.join(lost) or 'none'}, new {', '.join(new) or 'none'}: {begins}")
         return whole
 
     def noted(self) -> Mapping[str, int]:

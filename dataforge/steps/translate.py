@@ -31,7 +31,7 @@ from pydantic import Field
 from dataforge import config, made_texts, masks, request_templates, translations
 from dataforge.context import Context
 from dataforge.llm.requests import Ask, NoReply, Request
-from dataforge.prompt_set import Language, PromptSet, Tally, own_folder, refused
+from dataforge.prompt_set import Fault, Language, PromptSet, Tally, own_folder, refused
 from dataforge.records import (
     Chat,
     Message,
@@ -73,14 +73,6 @@ class Settings(config.Settings):
     """A folder of your own with `translate.en.jinja` and `translate.zh.jinja`, relative to the recipe."""
 
 
-@dataclass(frozen=True)
-class _Fault:
-    """Why a text was not translated."""
-
-    reason: str
-    detail: str
-
-
 @dataclass
 class Asker:
     """Records one at a time."""
@@ -106,7 +98,7 @@ class Asker:
         models: set[str] = set()
         translated: dict[str, str] = {}
         for text, one in zip(texts, found, strict=True):
-            if isinstance(one, _Fault):
+            if isinstance(one, Fault):
                 self.tally.add(one.reason)
                 reject = refused(
                     record, self.name, one.reason, one.detail, *(["translation"] if self.settings.keep else [])
@@ -122,7 +114,7 @@ class Asker:
         made = _with(record, translated, derived_id(record.id, self.name, self.settings.to), facts)
         return [record, made] if self.settings.keep else made
 
-    async def _text(self, text: str, source: str, told: Language, ask: Ask) -> tuple[str, set[str]] | _Fault:
+    async def _text(self, text: str, source: str, told: Language, ask: Ask) -> tuple[str, set[str]] | Fault:
         """The translation of a text, with who made it."""
         masked = masks.masked(text)
         parts = translations.parts(masked.text, self.settings.longest)
@@ -133,14 +125,14 @@ class Asker:
         whole = ""
         models: set[str] = set()
         for one in found:
-            if isinstance(one, _Fault):
+            if isinstance(one, Fault):
                 return one
             whole, models = whole + one[0], models | one[1]
         return whole, models
 
     async def _part(
         self, part: masks.Masked, before: str, source: str, told: Language, ask: Ask
-    ) -> tuple[str, set[str]] | _Fault:
+    ) -> tuple[str, set[str]] | Fault:
         """The translation of a part of a text, whole again and with the blanks around it, and who made it."""
         text = part.text.strip()
         if not translations.says_words(text):
@@ -159,7 +151,7 @@ class Asker:
         for number in range(_TRIES):
             reply = await ask(Request(asked, sample=number))
             if isinstance(reply, NoReply):
-                return _Fault(reply.reason, reply.detail)
+                return Fault(reply.reason, reply.detail)
             said = made_texts.bare(reply.text, _LABELS, quotes=text == made_texts.bare(text, ()))
             fault = translations.fault(text, said, part, self.settings.to, terms)
             if fault is None:
@@ -167,7 +159,7 @@ class Asker:
                 return part.text[:begin] + str(part.put_back(said)) + part.text[end:], {reply.model}
             self.tally.add("tries that did not pass")
             wrong = fault
-        return _Fault(*wrong)
+        return Fault(*wrong)
 
     def noted(self) -> Mapping[str, int]:
         """How many records were translated or passed, how often was asked again, and why records were rejected."""
