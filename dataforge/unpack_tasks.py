@@ -57,12 +57,7 @@ class FileOrder:
             if self.file.inner is not None and self.fetched is None:
                 yield from unpack.streamed(self.file, lambda: remote.opened(self.file), self.reading, scratch, notes)
                 return
-            path = Path(self.file.place)
-            if self.fetched is not None:
-                (path,) = stack.enter_context(work.folder.local([work.name(self.fetched, CONTENT)]))
-            with readers.readable(path):
-                if sha256_of(path) != self.sha256:
-                    raise InputError(f"{self.file.shown}: has changed since the build began; run it again")
+            path = _unchanged(self, work, stack)
             yield from unpack.records(self.file, path, self.reading, scratch, notes)
 
 
@@ -100,16 +95,19 @@ class AssemblyOrder:
         """Join them. Raises `InputError` where one is no longer what it was, or does not serve."""
         with ExitStack() as stack:
             scratch = stack.enter_context(work.folder.scratch())
-            files = []
-            for each in self.inputs:
-                path = Path(each.file.place)
-                if each.fetched is not None:
-                    (path,) = stack.enter_context(work.folder.local([work.name(each.fetched, CONTENT)]))
-                with readers.readable(path):
-                    if sha256_of(path) != each.sha256:
-                        raise InputError(f"{each.file.shown}: has changed since the build began; run it again")
-                files.append((each.file.name, path))
+            files = [(each.file.name, _unchanged(each, work, stack)) for each in self.inputs]
             yield from assembled(self.use, files, self.settings, scratch, notes)
+
+
+def _unchanged(given: "FileOrder | Input", work: Work, stack: ExitStack) -> Path:
+    """Where a file lies on this machine. Raises `InputError` where it is no longer what it was."""
+    path = Path(given.file.place)
+    if given.fetched is not None:
+        (path,) = stack.enter_context(work.folder.local([work.name(given.fetched, CONTENT)]))
+    with readers.readable(path):
+        if sha256_of(path) != given.sha256:
+            raise InputError(f"{given.file.shown}: has changed since the build began; run it again")
+    return path
 
 
 def assembled(use: str, files: assembly.Files, settings: Settings, scratch: Path, notes: Notes) -> Iterator[Found]:

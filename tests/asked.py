@@ -25,6 +25,11 @@ def passage(text: str, title: str = "", **facts: Any) -> Text:
     return Text(record_id("corpus", text), origin(), text, title, facts=facts)
 
 
+def say(text: str, **more: Any) -> Request:
+    """A request with one message."""
+    return Request(({"role": "user", "content": text},), **more)
+
+
 def said(request: Request) -> str:
     """All of a request in one text."""
     return "\n".join(message["content"] for message in request.messages)

@@ -20,6 +20,7 @@ from dataforge.llm.cache import Cache
 from dataforge.llm.door import Door
 from dataforge.llm.requests import NoReply, Reply, Request
 from dataforge.llm.settings import Budget, Model
+from tests.asked import say
 from tests.llm_server import Act, Seen, Server
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
@@ -38,11 +39,6 @@ def cache(tmp_path: Path) -> Iterator[Cache]:
     opened = Cache(tmp_path / "llm.sqlite")
     yield opened
     opened.close()
-
-
-def say(text: str, **more: Any) -> Request:
-    """A request with one message."""
-    return Request(({"role": "user", "content": text},), **more)
 
 
 def asked(
