@@ -86,9 +86,11 @@ def run(site: Site, tasks: Sequence[AskTask], talk: Talk) -> Iterator[tuple[int,
             yield number, [{**facts, "made": False}]
     if not waiting:
         return
+    import uvloop
+
     _estimate(site, waiting, talk)
     models = site.models
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         parts = _Parts(site, waiting, models, talk)
         try:
             while parts.left:

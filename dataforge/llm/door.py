@@ -93,7 +93,7 @@ class Door:
             if self.model.mode == "batch":
                 self._lines.append(_Line(BatchEndpoint(url, key, self.cache, self.model.retries), Pace(), list(ways)))
                 continue
-            endpoint = Endpoint(url, key, self.model.concurrency, self.model.timeout)
+            endpoint = Endpoint(url, key, self.model.timeout)
             pace = Pace(self.model.requests_per_minute, self.model.tokens_per_minute, self.model.concurrency)
             self._lines.append(_Line(endpoint, pace, list(ways)))
         self._turns = itertools.cycle(range(len(self._lines)))
@@ -130,31 +130,33 @@ class Door:
             del self._asking[key]
 
     async def close(self) -> None:
-        """Let go of all connections."""
+        """Let go of all connections, once what came over them is kept."""
         for line in self._lines:
             await line.endpoint.close()
+        await self.cache.kept()
 
     async def _asked(self, key: str, said: Mapping[str, Any], spent: Spent) -> Reply | NoReply:
         schema = said.get("schema")
         async with self._free:
             try:
-                line, sent, answer = await self._sent(key, said, None, spent)
+                line, sent, answer, reply = await self._sent(key, said, None, spent)
                 try:
-                    reply = completions.read(answer, schema, key)
+                    if schema is not None:
+                        reply = completions.read(answer, schema, key)
                 except NotJsonError as fault:
                     text = str(answer["choices"][0]["message"].get("content") or "")
                     again = completions.repaired(sent, schema or {}, text, str(fault))
                     if line.ways[0] == "schema" and len(line.ways) > 1:
                         line.ways[:] = line.ways[-1:]  # it takes a schema and does not heed it
-                    _, _, answer = await self._sent(key, said, again, spent, line)
+                    _, _, answer, _ = await self._sent(key, said, again, spent, line)
                     reply = completions.read(answer, schema, key)
             except NotJsonError as fault:
                 return NoReply("unparsable", f"twice not the JSON that was asked for: {fault}")
             except _LostError as lost:
                 return NoReply("failed", str(lost))
-        if isinstance(reply, Reply):
-            await self.cache.keep(key, said, reply)
-        return reply
+            if isinstance(reply, Reply):  # a place is free once this is kept: no more than that is lost by a kill
+                await self.cache.keep(key, said, reply)
+            return reply
 
     async def _sent(
         self,
@@ -163,8 +165,10 @@ class Door:
         again: Mapping[str, Any] | None,
         spent: Spent,
         line: _Line | None = None,
-    ) -> tuple[_Line, Mapping[str, Any], Any]:
-        """A completion, however often it takes to get it; with where it came from and what was sent."""
+    ) -> tuple[_Line, Mapping[str, Any], Any, Reply | NoReply]:
+        """A completion, however often it takes to get it, and its text as a reply; before them where it came from and
+        what was sent.
+        """
         room = said.get("max_tokens") or 0
         prompt = sum(tokens_of(message["content"]) for message in said["messages"])
         bound = cost(prompt, room, self.model)
@@ -180,8 +184,9 @@ class Door:
                     found = await self._tried(taken, sent, key)
                     if not isinstance(found, _Failure):
                         taken.pace.answered()
-                        self._count(found, spent)
-                        return taken, sent, found
+                        answer, reply = found
+                        self._count(answer, spent)
+                        return taken, sent, answer, reply
                     if found.crowded:
                         taken.pace.crowded(began)
                 finally:
@@ -202,8 +207,8 @@ class Door:
             await asyncio.sleep(wait)
         raise RuntimeError("unreachable")
 
-    async def _tried(self, line: _Line, sent: Mapping[str, Any], key: str) -> Any:
-        """A completion, or a `_Failure`."""
+    async def _tried(self, line: _Line, sent: Mapping[str, Any], key: str) -> tuple[Any, Reply | NoReply] | _Failure:
+        """A completion and its text as a reply."""
         self._flying += 1
         try:
             if isinstance(line.endpoint, BatchEndpoint):
@@ -221,10 +226,9 @@ class Door:
             return _Failure(answer.words, answer.status, wait, crowded, _may_pass(answer.status), _unfit(answer))
         try:
             found = answer.json()
-            completions.read(found, None, key)
+            return found, completions.read(found, None, key)
         except ValueError as error:
             return _Failure(f"half an answer, or none: {error}")
-        return found
 
     def _count(self, answer: Any, spent: Spent) -> None:
         usage = answer.get("usage") or {}

@@ -3,8 +3,8 @@
     python -m tests.bench.llm [--out tests/bench/llm.md] [--rounds 5]
 
 A server in a process of its own answers every chat completion after 50 ms. 2,000 requests are sent to it with 256 in
-flight, by turns: through the door, cache and all, and with OpenAI's client. No client can be done before
-2000 / 256 * 50 ms, rounded up to whole rounds of 256.
+flight, by turns: through the door, cache and all, by its HTTP client alone, by aiohttp, and with OpenAI's client, each
+with connections of its own to open. No client can be done before 2000 / 256 * 50 ms, rounded up to whole rounds of 256.
 """
 
 import argparse
@@ -16,13 +16,18 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import aiohttp
 import openai
 import orjson
+import pyreqwest
+import uvloop
+from pyreqwest.client import ClientBuilder
 
 from dataforge.llm.budget import Purse, Spent
 from dataforge.llm.cache import Cache
@@ -30,6 +35,7 @@ from dataforge.llm.door import Door
 from dataforge.llm.requests import Reply, Request
 from dataforge.llm.settings import Budget, Model
 
+Result = TypeVar("Result")
 REQUESTS, IN_FLIGHT, SECONDS = 2000, 256, 0.05
 IDEAL = math.ceil(REQUESTS / IN_FLIGHT) * SECONDS
 PASSAGE = "The otter sleeps on its back and holds another's paw, so that neither drifts away. " * 6
@@ -40,6 +46,8 @@ class _Completions(asyncio.Protocol):
     """As little of HTTP as two clients on one machine need, so that the server is not what is measured."""
 
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+
+    transport: asyncio.Transport
 
     def __init__(self) -> None:
         message = {"role": "assistant", "content": ANSWER}
@@ -58,7 +66,7 @@ class _Completions(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep what is written to."""
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         """Answer each whole request in time."""
@@ -72,7 +80,7 @@ class _Completions(asyncio.Protocol):
             asyncio.get_running_loop().call_later(SECONDS, self._say)
 
     def _say(self) -> None:
-        if isinstance(self.transport, asyncio.Transport) and not self.transport.is_closing():
+        if not self.transport.is_closing():
             self.transport.write(self.answer)
 
 
@@ -83,7 +91,13 @@ def _serve(told: Connection) -> None:
         told.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
-    asyncio.run(run())
+    _run(run())
+
+
+def _run(work: Coroutine[Any, Any, Result]) -> Result:
+    """On the loop on which builds ask."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
 
 
 async def through_the_door(url: str, path: Path) -> float:
@@ -101,8 +115,24 @@ async def through_the_door(url: str, path: Path) -> float:
     return took
 
 
+async def by_bare_pyreqwest(url: str, path: Path) -> float:
+    """Seconds for all requests without a door: what its HTTP client alone takes, the answers parsed."""
+    free = asyncio.Semaphore(IN_FLIGHT)
+    async with ClientBuilder().default_headers({"Content-Type": "application/json"}).build() as client:
+
+        async def ask(number: int) -> None:
+            body = orjson.dumps({"model": "m", "messages": list(_request(number).messages)})
+            async with free:
+                response = await client.post(f"{url}/chat/completions").body_bytes(body).build().send()
+                orjson.loads((await response.bytes()).to_bytes())
+
+        began = time.perf_counter()
+        await asyncio.gather(*(ask(number) for number in range(REQUESTS)))
+        return time.perf_counter() - began
+
+
 async def by_bare_aiohttp(url: str, path: Path) -> float:
-    """Seconds for all requests without a door: what the HTTP client alone takes, its answers parsed."""
+    """Seconds for all requests with the usual client of asyncio, its answers parsed."""
     free = asyncio.Semaphore(IN_FLIGHT)
     connector = aiohttp.TCPConnector(limit=IN_FLIGHT)
     async with aiohttp.ClientSession(connector=connector, headers={"Content-Type": "application/json"}) as session:
@@ -163,8 +193,9 @@ def _hashed() -> float:
     return time.perf_counter() - began
 
 
-ARMS: dict[str, Callable[[str, Path], Awaitable[float]]] = {
+ARMS: dict[str, Callable[[str, Path], Coroutine[Any, Any, float]]] = {
     "the door, replies kept": through_the_door,
+    "pyreqwest alone": by_bare_pyreqwest,
     "aiohttp alone": by_bare_aiohttp,
     "openai.AsyncOpenAI": by_openai,
 }
@@ -175,19 +206,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--without", action="append", default=[], choices=ARMS, help="an arm to leave out")
     arguments = parser.parse_args()
     ours, theirs = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs,), daemon=True)
     server.start()
     url = f"http://127.0.0.1:{ours.recv()}/v1"
-    took: dict[str, list[tuple[float, float]]] = {name: [] for name in ARMS}
+    took: dict[str, list[tuple[float, float]]] = {name: [] for name in ARMS if name not in arguments.without}
     again, names = list[float](), list[float]()
     with tempfile.TemporaryDirectory() as folder:
         for number in range(arguments.rounds):
             path = Path(folder) / f"{number}.sqlite"
-            for name, arm in ARMS.items():
-                took[name].append(asyncio.run(_timed(arm, url, path)))
-            again.append(asyncio.run(from_the_cache(url, path)))
+            for name in took:
+                took[name].append(_run(_timed(ARMS[name], url, path)))
+            again.append(_run(from_the_cache(url, path)))
             names.append(_hashed())
     server.terminate()
     text = _report(took, again, names, arguments.rounds)
@@ -196,7 +228,7 @@ def main() -> None:
         arguments.out.write_text(text, encoding="utf-8")
 
 
-async def _timed(arm: Callable[[str, Path], Awaitable[float]], url: str, path: Path) -> tuple[float, float]:
+async def _timed(arm: Callable[[str, Path], Coroutine[Any, Any, float]], url: str, path: Path) -> tuple[float, float]:
     """Seconds, and those that this process computed, connecting and closing included."""
     began = time.process_time()
     return await arm(url, path), time.process_time() - began
@@ -228,8 +260,9 @@ def _report(took: dict[str, list[tuple[float, float]]], again: list[float], name
             f"allow {named:,.0f}.",
             "",
             f"({os.cpu_count()} cores of {platform.machine()} that others used too, load {os.getloadavg()[0]:.1f}; "
-            f"Python {platform.python_version()}, aiohttp {aiohttp.__version__}, openai {openai.__version__}; client "
-            f"and server in a process each; median of {rounds} turns, with the fastest and the slowest)",
+            f"Python {platform.python_version()}, pyreqwest {pyreqwest.__version__}, aiohttp {aiohttp.__version__}, "
+            f"openai {openai.__version__}, all on uvloop {version('uvloop')}; client and server in a process each; "
+            f"median of {rounds} turns, with the fastest and the slowest)",
             "",
         ]
     )

@@ -322,7 +322,7 @@ def test_a_build_of_local_lines_loads_no_reader_of_anything_else(place: Place) -
     recipe.write_text(json.dumps(place.document(path="a.jsonl").data), encoding="utf-8")
     code = (
         "import sys; from dataforge.cli import run; run(['build', 'recipe.yaml', '--out', 'o']); "
-        "print(sorted({'datasets', 'openpyxl', 'aiohttp', 'torch'} & set(sys.modules)))"
+        "print(sorted({'datasets', 'openpyxl', 'pyreqwest', 'torch', 'uvloop'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=place.folder, capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1] == "[]"
