@@ -48,7 +48,10 @@ class Answer:
 
 
 class Endpoint:
-    """The chat completions of one address. Raises `InputError` where there can be none."""
+    """The chat completions of one address, by way of the proxy that the environment names for it.
+
+    Raises `InputError` where there can be none.
+    """
 
     def __init__(self, url: str, key: str | None, timeout: float) -> None:
         self.url = url
@@ -56,7 +59,7 @@ class Endpoint:
         headers = {"Content-Type": "application/json"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
-        builder = ClientBuilder().timeout(timedelta(seconds=timeout)).no_proxy().referer(False)
+        builder = ClientBuilder().timeout(timedelta(seconds=timeout)).referer(False)
         try:
             self._completions = Url(f"{url}/chat/completions")
         except ValueError as error:

@@ -1,7 +1,6 @@
 """What an endpoint is sent and what is kept from it, on real sockets."""
 
 import asyncio
-import shutil
 import signal
 import ssl
 import subprocess
@@ -14,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+import trustme
 
 from dataforge.errors import InputError
 from dataforge.llm.cache import Cache
@@ -87,12 +87,17 @@ def test_the_key_is_not_taken_along_to_another_server() -> None:
     assert "sk-secret" not in "".join(others)
 
 
-def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    with web(500, {}) as (proxy, seen), web(200, {}) as (port, _):
-        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+@pytest.mark.parametrize(("direct", "status"), [("", 502), ("127.0.0.1,localhost", 200)])
+def test_the_proxy_of_the_environment_is_asked_but_for_addresses_that_it_excepts(
+    monkeypatch: pytest.MonkeyPatch, direct: str, status: int
+) -> None:
+    with web(502, {}) as (proxy, seen), web(200, {}) as (port, _):
+        for name in ("http_proxy", "HTTP_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy}")
-        assert sent(f"http://127.0.0.1:{port}/v1").status == 200
-    assert not seen
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.setenv(name, direct)
+        assert sent(f"http://127.0.0.1:{port}/v1").status == status
+    assert len(seen) == (status == 502)
 
 
 @pytest.mark.parametrize(
@@ -123,21 +128,10 @@ def test_a_broken_answer_says_in_few_words_what_happened(act: Act, words: str) -
     assert str(found.value) == words
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes certificates with openssl")
 def test_a_certificate_is_judged_by_what_the_system_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=tmp_path, check=True, capture_output=True)
-
-    new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl(*new, "-x509", "-subj", "/CN=test CA", "-keyout", "ca.key", "-out", "ca.pem")
-    openssl(*new, "-subj", "/CN=localhost", "-keyout", "leaf.key", "-out", "leaf.csr")
-    (tmp_path / "more").write_text("subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
-    openssl(
-        *("x509", "-req", "-in", "leaf.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"),
-        *("-extfile", "more", "-out", "leaf.pem"),
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(tmp_path / "leaf.pem", tmp_path / "leaf.key")
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     with web(200, {}, context) as (port, _):
         with pytest.raises(BrokenError, match=r"ConnectError: .*certificate"):
             sent(f"https://127.0.0.1:{port}/v1")
