@@ -149,6 +149,49 @@ def test_pairs_in_a_build_of_something_else_say_the_way_out(tmp_path: Path, kind
     assert way_out in str(caught.value)
 
 
+RANKED = [{"instruction": f"Question {n}?", "responses": [f"answer {a} of {n}" for a in range(4)]} for n in range(5)]
+LABELLED = [
+    {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": f"{n}"}], "label": n > 1}
+    for n in range(5)
+]
+
+
+@pytest.mark.parametrize(
+    ("rows", "use", "steps", "more", "said"),
+    [
+        (
+            RANKED,
+            "ranked_list",
+            [],
+            {"max_tokens": 8},
+            "30 of 30 records were rejected (length/too_long 30); 5 were read, 25 more were made of them; the first: ",
+        ),
+        (
+            LABELLED,
+            "openai",
+            [{"use": "group_by_prompt"}],
+            {"max_tokens": 8},
+            "6 of 6 records were rejected (length/too_long 6); 5 were read, 5 more were made of them and 4 went into ",
+        ),
+        (
+            RANKED,
+            "ranked_list",
+            [],
+            {"split": {"eval": 0.999}},
+            "0 of 30 records were rejected; 5 were read, 25 more were made of them; 30 are left, all of them held for",
+        ),
+    ],
+    ids=["more of one", "several into one", "held for evaluation"],
+)
+def test_what_is_said_where_nothing_is_left_adds_up(
+    tmp_path: Path, rows: list[dict[str, Any]], use: str, steps: list[Any], more: dict[str, Any], said: str
+) -> None:
+    sources = [{"use": use, "path": "rows.jsonl"}]
+    with pytest.raises(BuildError) as caught:
+        built(tmp_path, "pairs", rows, sources=sources, steps=[*steps, {"use": "pairs", "take": "all"}], **more)
+    assert f"nothing is left to train on: {said}" in str(caught.value)
+
+
 def test_a_pair_is_shown_as_its_two_sides(tmp_path: Path) -> None:
     outcome = built(tmp_path, "pairs", ROWS)
     of_build = preview.of_build(outcome.folder, 2)
