@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoTokenizer
 
-from dataforge import check, config, deep, preview, shards
+from dataforge import check, config, data_files, deep, preview, shards
 from dataforge.bases import resolve
 from dataforge.build import Options, Outcome, build
 from dataforge.errors import BuildError
@@ -190,6 +190,47 @@ def test_what_is_said_where_nothing_is_left_adds_up(
     with pytest.raises(BuildError) as caught:
         built(tmp_path, "pairs", rows, sources=sources, steps=[*steps, {"use": "pairs", "take": "all"}], **more)
     assert f"nothing is left to train on: {said}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "station", "rejected", "wanted"),
+    [
+        (
+            "reddit",
+            "threads",
+            14,
+            [
+                ("Water less often", "Mine split too.", 64 / 5),
+                ("Pick them a little", "Mine split too.", 20 / 5),
+                ("A large one lets", "You can let a", 40 / 18),
+                ("盐放少了。", "换个干净的坛子", 35 / 11),
+            ],
+        ),
+        (
+            "judged",
+            "judge",
+            1,
+            [
+                ("Slice it, freeze", "Put it into the", 1),
+                ("比喻做了多余的事", "意思是给蛇画上脚", 1),
+                ("意思是给蛇画上脚", "画蛇添足是一个成语", 1),
+            ],
+        ),
+    ],
+)
+def test_a_sample_of_votes_or_verdicts_makes_these_pairs(
+    name: str, station: str, rejected: int, wanted: list[tuple[str, str, float]], tmp_path: Path
+) -> None:
+    recipe = config.load(data_files.folder("samples") / "recipes" / f"{name}.yaml", ("split.eval=0",))
+    outcome = build(recipe, tmp_path / "out", lambda _: None, Options(workers=1))
+    (stage,) = (stage for stage in outcome.manifest.funnel if stage.stage == station)
+    assert sum(stage.rejected.values()) == rejected
+    rows = pq.read_table(tmp_path / "out" / "records" / "train-00000.parquet").to_pylist()
+    assert len(rows) == len(wanted)
+    for row, (chosen, worse, margin) in zip(rows, wanted, strict=True):
+        assert row["chosen"][0]["content"].startswith(chosen)
+        assert row["rejected"][0]["content"].startswith(worse)
+        assert row["margin"] == margin
 
 
 def test_a_pair_is_shown_as_its_two_sides(tmp_path: Path) -> None:
