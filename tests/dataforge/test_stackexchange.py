@@ -1,6 +1,7 @@
 """Stack Exchange's dumps become rankings, held against a reading of the same XML without a database."""
 
 import io
+import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date
@@ -18,6 +19,7 @@ from dataforge.assembly import Assembly
 from dataforge.build import build
 from dataforge.content import Fault
 from dataforge.errors import InputError
+from dataforge.export import export
 from dataforge.records import Origin, Ranking, Reject, Row
 from dataforge.sources import stackexchange
 
@@ -346,3 +348,19 @@ def test_the_sample_becomes_pairs_with_whom_to_credit(tmp_path: Path, tiny_base:
         deleted_user=1, own_answer=1, post_type_4=1, question_edited_since=1, question_left_out=1
     )
     assert not list(check.faults(tmp_path / "b"))
+
+
+def test_an_export_carries_whom_to_credit_or_says_that_it_does_not(tmp_path: Path, tiny_base: Path) -> None:
+    overrides = (f"tokenizer={tiny_base}", "chat=chatml", "missing_tokens=as_text", "max_tokens=100000", "split.eval=0")
+    build(config.load(RECIPE, overrides), tmp_path / "b", lambda text: None)
+    for target in ("jsonl", "trl"):
+        export(str(tmp_path / "b"), target, tmp_path / target, lossy=False, force=False)
+    lines = (tmp_path / "jsonl/data/train.jsonl").read_bytes().splitlines()
+    named = [json.loads(line)["facts"]["attribution"] for line in lines]
+    assert [set(whom) for whom in named] == [{"prompt", "chosen", "rejected"}] * 4
+    assert {whom["licence"] for each in named for whom in each.values()} == {"CC BY-SA 3.0", "CC BY-SA 4.0"}
+    assert all(whom["url"].startswith("https://tea.example.org/") for each in named for whom in each.values())
+    whole, left_out = ((tmp_path / target / "README.md").read_text(encoding="utf-8") for target in ("jsonl", "trl"))
+    assert "| 4 records name theirs, in `facts` |" in whole
+    assert "| 4 records name theirs, which this shape leaves out |" in left_out
+    assert "author, link and licence of 4 records (kept by jsonl)" in left_out
