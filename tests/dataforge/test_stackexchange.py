@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dataforge import check, config, xml_rows
+from dataforge import check, config, preview, xml_rows
 from dataforge.assembly import Assembly
 from dataforge.build import build
 from dataforge.content import Fault
@@ -230,6 +230,8 @@ def test_xml_that_breaks_in_the_middle_gives_what_can_be_read(tmp_path: Path) ->
         "Posts.xml: the row in line 7 is no post: invalid literal for int() with base 10: 'many'",
     ]
     assert tally.rejected == {"orphan": 2}
+    (said,) = (note for note in tally.notes if "cannot be read" in note)
+    assert said.startswith("what cannot be read is rejected (2 places); the first: Posts.xml: what stands in line 6")
     cut = whole[: whole.index(b'Id="6"') + 60]
     rows, _ = assembled(tmp_path / "b", {"Posts.xml": cut}, **ALL)
     assert [row["id"] for row in rows[:1]] == [1]
@@ -364,3 +366,21 @@ def test_an_export_carries_whom_to_credit_or_says_that_it_does_not(tmp_path: Pat
     assert "| 4 records name theirs, in `facts` |" in whole
     assert "| 4 records name theirs, which this shape leaves out |" in left_out
     assert "author, link and licence of 4 records (kept by jsonl)" in left_out
+
+
+def test_where_no_thread_is_left_the_rules_that_left_them_out_are_told(tmp_path: Path, tiny_base: Path) -> None:
+    recipe = config.load(RECIPE, (f"tokenizer={tiny_base}", "sources.0.min_post_score=1000"))
+    told = (
+        r"^tea.example.org/Posts.xml, .*: of the 15 records in them no thread is left \(question_left_out 10, low_post"
+    )
+    with pytest.raises(InputError, match=told):
+        build(recipe, tmp_path / "b", lambda text: None)
+    with pytest.raises(InputError, match=told):
+        preview.of_recipe(recipe, 1)
+
+
+def test_a_dump_without_posts_holds_no_records(tmp_path: Path, tiny_base: Path) -> None:
+    (tmp_path / "Posts.xml").write_bytes(OPENING + b"</posts>\n")
+    source = f"sources=[{{use: stackexchange, path: {tmp_path}/Posts.xml, site: {SITE}}}]"
+    with pytest.raises(InputError, match=r"^Posts.xml: holds no records$"):
+        build(config.load(RECIPE, (f"tokenizer={tiny_base}", source)), tmp_path / "b", lambda text: None)
