@@ -104,6 +104,7 @@ def of_export(manifest: Manifest, exported: Exported) -> str:
     files = {split: f"data/{split}{suffix}" for split in exported.lines}
     sizes = "\n".join(f"| {split} | {count:,} |" for split, count in exported.lines.items())
     first = next(iter(files.values()))
+    where = "in `facts`" if "attribution" in exported.shape.holds else "which this shape leaves out"
     read = f'read_csv("{first}", keep_default_na=False)' if suffix == ".csv" else f'read_json("{first}", lines=True)'
     lost = f"\nNot in this shape: {'; '.join(exported.lost)}.\n" if exported.lost else ""
     return f"""{_front(manifest, files, exported)}
@@ -115,7 +116,7 @@ def of_export(manifest: Manifest, exported: Exported) -> str:
 |---|---|
 {sizes}
 
-{_sources(manifest)}
+{_sources(manifest, where)}
 ## How it is loaded
 
 ```python
@@ -200,10 +201,10 @@ def _text(text: str) -> str:
     return orjson.dumps(text).decode()
 
 
-def _sources(manifest: Manifest) -> str:
+def _sources(manifest: Manifest, where: str = "in `facts`") -> str:
     rows = "\n".join(
         f"| {source.name} | `{source.use}` | {source.records:,} | {_cell(source.licence) or 'not stated'} | "
-        f"{'; '.join(part for part in (_cell(source.attribution), _attributed(source.attributed)) if part)} | "
+        f"{'; '.join(part for part in (_cell(source.attribution), _attributed(source.attributed, where)) if part)} | "
         f"{_cell(source.origin_url)} |"
         for source in manifest.sources
     )
@@ -215,8 +216,8 @@ def _sources(manifest: Manifest) -> str:
 """
 
 
-def _attributed(count: int) -> str:
-    return f"{count:,} records name theirs, in `facts`" if count else ""
+def _attributed(count: int, where: str) -> str:
+    return f"{count:,} records name theirs, {where}" if count else ""
 
 
 def _cell(text: str | None) -> str:

@@ -45,10 +45,7 @@ def of(spec: SourceSpec, limit: int, given: Frames) -> list[Head]:
         return list(_unpacked(spec, File(spec.entry.frame, spec.entry.frame), items))
     spec, listing = intake.listed(spec)
     if components.assembler(spec.entry.use) is not None:
-        found = _joined(spec, listing, limit)
-        if not found:
-            raise InputError(f"source {spec.name}: nothing is left of its files, as it is set")
-        return found
+        return _joined(spec, listing, limit)
     for file in listing.files:
         for head in _of_file(spec, file, left):
             part = Part(spec.name, head.part.path, head.part.span, head.part.name, number)

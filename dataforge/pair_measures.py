@@ -1,7 +1,7 @@
 """How pairs are spread: over ratios and margins, the time between their answers, and lengths.
 
-Whole numbers of records in fixed ranges, so that they add up over parts and machines. `longer` tells how often the
-longer answer is the better one: where that is far from half, a model learns to prefer length.
+Whole numbers of records in fixed ranges, so that they add up over parts and machines. `longer in tokens` tells how
+often the longer answer is the better one: where that is far from half, a model learns to prefer length.
 """
 
 import math
@@ -39,7 +39,7 @@ def counted(kept: Iterable[Encoded]) -> dict[str, dict[str, int]]:
             ("chosen after rejected", _range(pair.facts.get("seconds_later"), SECONDS, SPANS)),
             ("tokens chosen", _range(chosen, TOKENS, _named(TOKENS))),
             ("tokens rejected", _range(rejected, TOKENS, _named(TOKENS))),
-            ("longer", longer),
+            ("longer in tokens", longer),
         ):
             found[what][name] += pair.copies
     return {
@@ -72,6 +72,6 @@ RANGES: Mapping[str, Sequence[str]] = {
     "chosen after rejected": (*SPANS, UNKNOWN),
     "tokens chosen": _named(TOKENS),
     "tokens rejected": _named(TOKENS),
-    "longer": ("chosen", "rejected", "neither"),
+    "longer in tokens": ("chosen", "rejected", "neither"),
 }
 """The ranges of each measure, from the least to the greatest."""

@@ -1,8 +1,9 @@
-"""What there is to see of a pair: which tokens each answer has alone, and in one line how it was judged."""
+"""What there is to see of a pair: where its answers differ, and in one line how it was judged."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from difflib import SequenceMatcher
+from difflib import Match, SequenceMatcher
+from itertools import pairwise
 from typing import Any
 
 from dataforge.records import Preference
@@ -12,20 +13,33 @@ _SIDES = ("chosen", "rejected")
 
 
 def differing(one: Sequence[int], other: Sequence[int]) -> tuple[list[bool], list[bool]]:
-    """Of each token of two sequences whether it is none that they have in common, in the same order.
+    """Of each token of two sequences whether it is where they differ; all others stand in both, in the same order.
 
-    What both begin and end with is always common. Between, ids that are very common in a long sequence do not begin a
-    common stretch, so that the time stays near the length whatever the answers repeat.
+    What both begin and end with never differs. Between, what they have in common counts as such only if it is at least
+    as long as what differs before it, or after: two sentences that share a comma and an article have nothing in common.
+    Ids that are very common in a long sequence do not begin a common stretch, so that the time stays near the length
+    whatever the answers repeat.
     """
     shortest = min(len(one), len(other))
     begin = next((at for at in range(shortest) if one[at] != other[at]), shortest)
     end = next((at for at in range(shortest - begin) if one[-1 - at] != other[-1 - at]), shortest - begin)
     inner = one[begin : len(one) - end], other[begin : len(other) - end]
     marks = [True] * len(inner[0]), [True] * len(inner[1])
-    for first, second, length in SequenceMatcher(None, *inner).get_matching_blocks():
+    for first, second, length in _telling(SequenceMatcher(None, *inner).get_matching_blocks(), *map(len, inner)):
         marks[0][first : first + length] = marks[1][second : second + length] = [False] * length
     same_before, same_after = [False] * begin, [False] * end
     return same_before + marks[0] + same_after, same_before + marks[1] + same_after
+
+
+def _telling(common: list[Match], first: int, second: int) -> list[Match]:
+    """Common stretches of two sequences of these lengths without those that are shorter than what surrounds them."""
+    while True:
+        bounds = [Match(0, 0, 0), *common, Match(first, second, 0)]
+        gaps = [max(after.a - one.a - one.size, after.b - one.b - one.size) for one, after in pairwise(bounds)]
+        kept = [each for each, *around in zip(common, gaps, gaps[1:], strict=False) if each.size >= min(around)]
+        if len(kept) == len(common):
+            return kept
+        common = kept
 
 
 def judged(pair: Preference) -> str:

@@ -39,7 +39,7 @@ class Token:
     stop: bool
     """Whether it ends an answer."""
     differs: bool = False
-    """Of a pair: whether it, or another token of the same character, is none that the other answer has too."""
+    """Of a pair: whether it, or another token of the same character, stands where the two answers differ."""
 
 
 @dataclass(frozen=True, slots=True)

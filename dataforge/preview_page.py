@@ -145,7 +145,7 @@ the model learns to {{ "prefer it, or to avoid it where it is rejected" if shown
 }}.</li>
 {% if shown.kind == "pairs" %}
 <li><span class="tokens"><span class="t d">a</span><span class="t d">token</span></span>, bold and amber, is trained and
-not in the other answer.</li>
+stands where the two answers differ.</li>
 {% endif %}
 <li><b>■</b> follows the token on which an answer stops.</li>
 <li><i>⏎</i> is a line break and <i>⇥</i> a tab, which follow as they are.</li>

@@ -157,10 +157,18 @@ def _rejects(made: Made, work: Work) -> Iterator[bytes]:
 def _reasons(made: Made, work: Work) -> str:
     stages = funnel(made.reports, made.assembled)
     counts = Counter({f"{stage.stage}/{reason}": count for stage in stages for reason, count in stage.rejected.items()})
-    listed = ", ".join(f"{reason} {count}" for reason, count in counts.most_common(3))
+    listed = ", ".join(f"{reason} {count:,}" for reason, count in counts.most_common(3))
+    read, rejected = stages[0].read, counts.total()
+    more, fewer = (sum(getattr(stage, name) for stage in stages) for name in ("unfolded", "joined"))
+    said = f"{rejected:,} of {read + more - fewer:,} records were rejected{f' ({listed})' if listed else ''}"
+    if more or fewer:
+        became = [f"{more:,} more were made of them"] if more else []
+        became += [f"{fewer:,} went into others"] if fewer else []
+        said += f"; {read:,} were read, {' and '.join(became)}"
+    if stages[-1].passed:
+        said += f"; {stages[-1].passed:,} are left, all of them held for evaluation by `split`"
     first = next((orjson.loads(line) for line in _rejects(made, work)), None)
-    example = f"; the first: {first['file']}:{first['line']}: {first['detail']}" if first else ""
-    return f"{counts.total()} of {stages[0].read} records were rejected ({listed}){example}"
+    return said + (f"; the first: {first['file']}:{first['line']}: {first['detail']}" if first else "")
 
 
 def _manifest(site: Site, made: Made, key: str, inputs: Mapping[str, str]) -> Manifest:

@@ -20,6 +20,7 @@ CARRIED: Mapping[str, str] = {
     "earlier_input": "an earlier turn's input apart from its instruction",
     "family": "what must stay on one side of a split",
     "facts": "the facts",
+    "attribution": "author, link and licence",
     "margin": "by how much the one answer is better",
 }
 """What a shape may be unable to say of a record, in words."""
@@ -65,6 +66,7 @@ def carried(record: Trainable) -> Iterator[str]:
         "earlier_input": any(message.input for message in asked[:-1]),
         "family": bool(record.family),
         "facts": bool(record.facts),
+        "attribution": bool(record.facts.get("attribution")),
         "margin": isinstance(record, Preference) and record.margin is not None,
     }
     return (name for name, holds in found.items() if holds)

@@ -69,6 +69,8 @@ def threads(sites: list[Site], rules: Rules, scratch: Path, tally: Assembly) -> 
             number += 1
             tally.count(read=1 + len(answers), passed=1, joined=len(answers))
             yield number, _row(sites[question["site"]].host, question, answers)
+    if faults:
+        tally.note(f"what cannot be read is rejected ({len(faults):,} places); the first: {faults[0].detail}")
     for fault in faults:
         number += 1
         tally.count(read=1, passed=1)

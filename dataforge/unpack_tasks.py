@@ -111,7 +111,7 @@ def _unchanged(given: "FileOrder | Input", work: Work, stack: ExitStack) -> Path
 
 
 def assembled(use: str, files: assembly.Files, settings: Settings, scratch: Path, notes: Notes) -> Iterator[Found]:
-    """The rows that a source makes of all its files at once."""
+    """The rows that a source makes of all its files at once. Raises `InputError` where there is none."""
     assemble = components.assembler(use)
     if assemble is None:
         raise RuntimeError(f"the source {use} does not join files")
@@ -120,6 +120,15 @@ def assembled(use: str, files: assembly.Files, settings: Settings, scratch: Path
         rows += 1
         yield "", number, value
     tally.check(rows)
+    if not rows:
+        listed = ", ".join(name for name, _ in files[:3]) + (f" and {len(files) - 3:,} more" if len(files) > 3 else "")
+        if not tally.read:
+            raise InputError(f"{listed}: holds no records")
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in tally.rejected.most_common(5))
+        raise InputError(
+            f"{listed}: of the {tally.read:,} records in them no thread is left ({reasons}); let the settings of "
+            f"`use: {use}` leave out less, or name other files"
+        )
     notes.texts.extend(tally.notes)
     notes.assembled.update(tally.counts())
 

@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import itertools
 import re
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -97,6 +98,16 @@ def _least(name: str) -> str:
     fields = components.source(name).Settings.model_fields
     needed = "".join(f", {key}: ..." for key, field in fields.items() if field.is_required())
     return f"{{use: {name}, path: FILE{needed}}}"
+
+
+def recipes() -> str:
+    """The samples' recipes with what each shows: the first paragraph of its comments."""
+    lines = []
+    for path in sorted((Path(__file__).parent.parent / "samples" / "recipes").glob("*.yaml")):
+        said = itertools.takewhile(lambda line: line.strip("# "), path.read_text(encoding="utf-8").splitlines())
+        text = " ".join(line.strip("# ") for line in said).rstrip(":.")
+        lines.append(f"| `{path.name}` | {text}. |")
+    return "| `samples/recipes/` | shows |\n|---|---|\n" + "\n".join(lines) + "\n"
 
 
 def formats() -> str:

@@ -18,10 +18,11 @@ STOP = ("green", "bold")
 MARK = ("green",)
 ALONE = ("yellow", "underline", "bold")
 BAR = " │ "
+_OPENS, _CLOSES = ("Ps", "Pi"), ("Pe", "Pf", "Po")
 
 
 def pieces(tokens: Sequence["Token"], *, differing: bool = False) -> list[Piece]:
-    """⟦Trained⟧ runs with ■ after a stop; with `differing`, also ⟪what the other answer does not have⟫."""
+    """⟦Trained⟧ runs with ■ after a stop; with `differing`, also ⟪where the answers differ⟫."""
     found: list[Piece] = []
     for trained, run in groupby(tokens, key=lambda token: token.trained):
         found += [("⟦", MARK)] if trained else []
@@ -54,7 +55,7 @@ def visible(text: str) -> str:
 
 
 def _lines(said: Sequence[Piece], width: int) -> Iterator[list[Piece]]:
-    """Pieces cut into lines of at most so many cells, at blanks where there are any; a character each."""
+    """Pieces cut into lines of at most so many cells, where they may be; a character each."""
     line: list[Piece] = []
     used = 0
     for text, style in said:
@@ -64,7 +65,8 @@ def _lines(said: Sequence[Piece], width: int) -> Iterator[list[Piece]]:
                 line, used = [], 0
                 continue
             if used + _cells(char) > width:
-                cut = max((at for at, (each, _) in enumerate(line, start=1) if each == " "), default=len(line))
+                chars = [*(each for each, _ in line), char]
+                cut = max((at for at in range(1, len(chars)) if _parts(*chars[at - 1 : at + 1])), default=len(line))
                 yield line[:cut]
                 line = line[cut:]
                 used = sum(_cells(each) for each, _ in line)
@@ -72,6 +74,14 @@ def _lines(said: Sequence[Piece], width: int) -> Iterator[list[Piece]]:
             used += _cells(char)
     if line:
         yield line
+
+
+def _parts(before: str, after: str) -> bool:
+    """Whether a line may end between two characters: at a blank, or at a Chinese one unless punctuation holds on."""
+    if before == " ":
+        return True
+    held = unicodedata.category(before) in _OPENS or unicodedata.category(after) in _CLOSES or after in "■ "
+    return max(_cells(before), _cells(after)) > 1 and not held
 
 
 def _line(line: Sequence[Piece]) -> str:

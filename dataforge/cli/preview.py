@@ -15,8 +15,8 @@ _WIDE = 100
 _SIDES = ("chosen", "rejected")
 _HOW_TO_READ = {
     "chat": "⟦…⟧ is what the model is trained to write, ■ its stop ({stops})",
-    "pairs": "⟦…⟧ is what the model learns to prefer (chosen) or not (rejected), ■ its stop ({stops}), ⟪…⟫ what the "
-    "other answer does not have",
+    "pairs": "⟦…⟧ is what the model learns to prefer (chosen) or not (rejected), ■ its stop ({stops}), ⟪…⟫ where the "
+    "two differ",
     "prompts": "all of it is given to the model, which writes the answer itself, up to a stop ({stops})",
 }
 

@@ -175,15 +175,14 @@ def _run(job: _Job, task: Task) -> list[Facts] | ForgeError | OSError:
             _sites.clear()
             _sites[job.id] = _arrive(job)
         return task.run(_sites[job.id])
-    except FileNotFoundError as error:
-        if error.filename is None:
+    except (ForgeError, OSError) as error:
+        missing = error.__context__ if isinstance(error, InputError) else error
+        if not isinstance(missing, FileNotFoundError) or missing.filename is None:
             return error
         return InputError(
-            f"{Path(job.folder or '') / str(error.filename)}: is not there on the node {platform.node()}; sources are "
-            "read by their paths, so every node must see them where the recipe names them (a shared file system)"
+            f"{Path(job.folder or '') / str(missing.filename)}: is not there on the node {platform.node()}; sources "
+            "are read by their paths, so every node must see them where the recipe names them (a shared file system)"
         )
-    except (ForgeError, OSError) as error:
-        return error
 
 
 def _arrive(job: _Job) -> Site:

@@ -38,7 +38,9 @@ def pair(preference: Preference) -> dict[str, Any] | str:
 
     {"instruction": "Name a quiet place.", "input": "", "chosen": "A library.", "rejected": "A station."}
 
-    `history` holds earlier rounds, `[[question, answer], ...]`.
+    `history` holds earlier rounds, `[[question, answer], ...]`. Its `columns` there are `prompt: instruction`,
+    `query: input`, `chosen` and `rejected`; `history` and `system` only where a record has them, as LLaMA-Factory stops
+    at a column that is not there.
     """
     found = asked(preference)
     if not isinstance(found, Asked):

@@ -14,7 +14,7 @@ from dataforge.records import Preference
 from dataforge.shapes import EVERYTHING, UNWEIGHED, Feature, as_openai, beside
 
 SUFFIX = ".jsonl"
-HOLDS = EVERYTHING - {"weights", "input", "earlier_input", "family", "facts", "margin"}
+HOLDS = EVERYTHING - {"weights", "input", "earlier_input", "family", "facts", "attribution", "margin"}
 _SAID: Feature = [UNWEIGHED]
 PAIRS: Mapping[str, Feature] = {
     "prompt": _SAID,

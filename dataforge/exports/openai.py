@@ -13,7 +13,7 @@ from dataforge.records import Chat, Preference, Prompt
 from dataforge.shapes import EVERYTHING, MESSAGE, UNWEIGHED_TEXT, Feature, as_openai, beside, weighed
 
 SUFFIX = ".jsonl"
-HOLDS = EVERYTHING - {"input", "earlier_input", "family", "facts", "margin"}
+HOLDS = EVERYTHING - {"input", "earlier_input", "family", "facts", "attribution", "margin"}
 FEATURES: Mapping[str, Feature] = {"messages": [MESSAGE], "tools": "json", "chat_template_kwargs": "json"}
 PAIRS: Mapping[str, Feature] = {
     "input": {"messages": [UNWEIGHED_TEXT], "tools": "json"},

@@ -12,7 +12,7 @@ from dataforge.records import Chat
 from dataforge.shapes import EVERYTHING, UNWEIGHED, Feature, as_openai, beside
 
 SUFFIX = ".jsonl"
-HOLDS = EVERYTHING - {"input", "earlier_input", "family", "facts", "margin"}
+HOLDS = EVERYTHING - {"input", "earlier_input", "family", "facts", "attribution", "margin"}
 _SAID: Feature = [UNWEIGHED]
 FEATURES: dict[str, Feature] = {
     "prompt": _SAID,

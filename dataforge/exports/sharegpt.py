@@ -34,7 +34,8 @@ def pair(preference: Preference) -> dict[str, Any] | str:
     {"conversations": [{"from": "human", …}], "chosen": {"from": "gpt", …}, "rejected": {"from": "gpt", …}}
 
     A call is JSON text, `{"name": …, "arguments": {…}}`, or a list where an answer makes several; so are the `tools`. A
-    system message comes first, as `system`.
+    system message comes first, as `system`. Its `columns` there are `messages: conversations`, `chosen` and `rejected`;
+    `tools` only where a record has some, as LLaMA-Factory stops at a column that is not there.
     """
     for side in (preference.chosen, preference.rejected):
         if len(side) != 1:

@@ -13,7 +13,7 @@ from dataforge.records import Chat, Message, Preference, Prompt
 from dataforge.shapes import EVERYTHING, UNWEIGHED, Feature, as_openai, beside
 
 SUFFIX = ".jsonl"
-HOLDS = EVERYTHING - {"weights", "input", "earlier_input", "family", "facts", "margin"}
+HOLDS = EVERYTHING - {"weights", "input", "earlier_input", "family", "facts", "attribution", "margin"}
 _SAID: Feature = [UNWEIGHED]
 _BESIDE: Mapping[str, Feature] = {"tools": "json", "chat_template_kwargs": "json"}
 FEATURES: Mapping[str, Feature] = {"messages": _SAID, **_BESIDE}

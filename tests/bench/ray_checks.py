@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import platform
+import random
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from dataforge import config, engines, readers, recipe
+from dataforge import config, data_files, engines, readers, recipe
 from dataforge.errors import BuildError, InputError, TemplateError
 from dataforge.stages import Facts
 from dataforge.tasks import PartTask, Site
@@ -38,6 +39,46 @@ def test_a_build_through_ray_is_the_build_on_this_machine(forge: Forge, write_re
     assert json.loads(there.stdout)["digest"] == here["digest"]
     again = forge("build", name, "--out", "there", "--engine", "ray", "--json", **LOCAL)
     assert json.loads(again.stdout)["reused"]
+
+
+@pytest.mark.parametrize("sample", ["reddit", "stackexchange"])
+def test_threads_of_several_files_are_joined_and_mined_through_ray(sample: str, forge: Forge, tmp_path: Path) -> None:
+    """Pairs of each post one by one, and of a month of Reddit thinned by their lengths, which is a gather."""
+    build = ["build", str(data_files.folder("samples") / "recipes" / f"{sample}.yaml"), "split.eval=0"]
+    if sample == "reddit":
+        _month(tmp_path / "month", 300)
+        build += [f"sources.0.path={tmp_path / 'month'}", "steps.0.balance=length", "steps.0.min_ratio=1"]
+    here = forge(*build, "--out", "here")
+    assert here.returncode == 0, here.stderr
+    there = forge(*build, "--out", "there", "--engine", "ray", "--workers", "2", **LOCAL)
+    assert there.returncode == 0, there.stderr
+    for file in ("rejects.jsonl", "shards/train-00000.arrow"):
+        assert (tmp_path / "here" / file).read_bytes() == (tmp_path / "there" / file).read_bytes()
+    one, other = (json.loads((tmp_path / out / "manifest.json").read_bytes()) for out in ("here", "there"))
+    assert one["funnel"][0]["stage"] == "threads"
+    assert sample != "reddit" or one["noted"]["mine_votes"]["longer_thinned"] > 100
+    for key in ("digest", "funnel", "noted", "measured"):
+        assert one[key] == other[key]
+
+
+def _month(folder: Path, posts: int) -> None:
+    """Made posts with six comments each, of which the longer have the higher scores more often."""
+    folder.mkdir()
+    draw = random.Random(5)
+    with (folder / "RS").open("w") as submissions, (folder / "RC").open("w") as comments:
+        for number in range(posts):
+            at = {"created_utc": 1_500_000_000 + 60 * number, "subreddit": "made"}
+            post = {"id": f"p{number}", "title": f"Question {number}?", "selftext": "So?", "score": 20, "author": "a"}
+            submissions.write(json.dumps({**post, **at, "is_self": True}) + "\n")
+            for answer in range(6):
+                words = draw.randint(1, 40)
+                comment = {"id": f"c{number}x{answer}", "author": f"b{answer}", "body": "word " * words}
+                links = {"link_id": f"t3_p{number}", "parent_id": f"t3_p{number}"}
+                score = 2 + words + draw.randint(0, 30)
+                comments.write(
+                    json.dumps({**at, **comment, **links, "score": score, "created_utc": at["created_utc"] + answer})
+                    + "\n"
+                )
 
 
 def test_an_address_where_nobody_answers_is_told_in_one_line(forge: Forge, write_recipe: Write) -> None:
@@ -96,12 +137,14 @@ class Dies:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    """Ray in this process, with one CPU."""
+    """Ray in this process, with one CPU; its workers find the tasks that this file defines."""
     import ray
 
-    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+        yield
+        ray.shutdown()
 
 
 @pytest.fixture
@@ -124,7 +167,7 @@ def test_what_the_user_can_mend_comes_out_as_it_was_raised(engine: Any) -> None:
 
 
 def test_another_error_keeps_its_type_and_its_traceback(engine: Any) -> None:
-    with pytest.raises(ZeroDivisionError, match=r"test_ray_engine\.py.*in run(?s:.)*raise self\.error"):
+    with pytest.raises(ZeroDivisionError, match=r"ray_checks\.py.*in run(?s:.)*raise self\.error"):
         list(engine.run([Raises(ZeroDivisionError("a bug"))]))
 
 

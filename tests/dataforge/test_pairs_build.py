@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoTokenizer
 
-from dataforge import check, config, deep, preview, shards
+from dataforge import check, config, data_files, deep, preview, shards
 from dataforge.bases import resolve
 from dataforge.build import Options, Outcome, build
 from dataforge.errors import BuildError
@@ -147,6 +147,90 @@ def test_pairs_in_a_build_of_something_else_say_the_way_out(tmp_path: Path, kind
     with pytest.raises(BuildError, match=r"nothing is left to train on") as caught:
         built(tmp_path, kind, ROWS)
     assert way_out in str(caught.value)
+
+
+RANKED = [{"instruction": f"Question {n}?", "responses": [f"answer {a} of {n}" for a in range(4)]} for n in range(5)]
+LABELLED = [
+    {"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": f"{n}"}], "label": n > 1}
+    for n in range(5)
+]
+
+
+@pytest.mark.parametrize(
+    ("rows", "use", "steps", "more", "said"),
+    [
+        (
+            RANKED,
+            "ranked_list",
+            [],
+            {"max_tokens": 8},
+            "30 of 30 records were rejected (length/too_long 30); 5 were read, 25 more were made of them; the first: ",
+        ),
+        (
+            LABELLED,
+            "openai",
+            [{"use": "group_by_prompt"}],
+            {"max_tokens": 8},
+            "6 of 6 records were rejected (length/too_long 6); 5 were read, 5 more were made of them and 4 went into ",
+        ),
+        (
+            RANKED,
+            "ranked_list",
+            [],
+            {"split": {"eval": 0.999}},
+            "0 of 30 records were rejected; 5 were read, 25 more were made of them; 30 are left, all of them held for",
+        ),
+    ],
+    ids=["more of one", "several into one", "held for evaluation"],
+)
+def test_what_is_said_where_nothing_is_left_adds_up(
+    tmp_path: Path, rows: list[dict[str, Any]], use: str, steps: list[Any], more: dict[str, Any], said: str
+) -> None:
+    sources = [{"use": use, "path": "rows.jsonl"}]
+    with pytest.raises(BuildError) as caught:
+        built(tmp_path, "pairs", rows, sources=sources, steps=[*steps, {"use": "pairs", "take": "all"}], **more)
+    assert f"nothing is left to train on: {said}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "station", "rejected", "wanted"),
+    [
+        (
+            "reddit",
+            "threads",
+            14,
+            [
+                ("Water less often", "Mine split too.", 64 / 5),
+                ("Pick them a little", "Mine split too.", 20 / 5),
+                ("A large one lets", "You can let a", 40 / 18),
+                ("盐放少了。", "换个干净的坛子", 35 / 11),
+            ],
+        ),
+        (
+            "judged",
+            "judge",
+            1,
+            [
+                ("Slice it, freeze", "Put it into the", 1),
+                ("比喻做了多余的事", "意思是给蛇画上脚", 1),
+                ("意思是给蛇画上脚", "画蛇添足是一个成语", 1),
+            ],
+        ),
+    ],
+)
+def test_a_sample_of_votes_or_verdicts_makes_these_pairs(
+    name: str, station: str, rejected: int, wanted: list[tuple[str, str, float]], tmp_path: Path
+) -> None:
+    recipe = config.load(data_files.folder("samples") / "recipes" / f"{name}.yaml", ("split.eval=0",))
+    outcome = build(recipe, tmp_path / "out", lambda _: None, Options(workers=1))
+    (stage,) = (stage for stage in outcome.manifest.funnel if stage.stage == station)
+    assert sum(stage.rejected.values()) == rejected
+    rows = pq.read_table(tmp_path / "out" / "records" / "train-00000.parquet").to_pylist()
+    assert len(rows) == len(wanted)
+    for row, (chosen, worse, margin) in zip(rows, wanted, strict=True):
+        assert row["chosen"][0]["content"].startswith(chosen)
+        assert row["rejected"][0]["content"].startswith(worse)
+        assert row["margin"] == margin
 
 
 def test_a_pair_is_shown_as_its_two_sides(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A pair is shown with its prompt once and both answers beside one another, and what differs is marked."""
 
 import json
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from dataforge import config, preview
 from dataforge.build import build
+from dataforge.cli import _tokens
 from dataforge.pair_view import differing, judged
 from dataforge.preview_page import page
 from dataforge.records import Message, Origin, Preference
@@ -51,6 +53,15 @@ def test_equal_answers_have_no_mark(ids: list[int]) -> None:
 
 def test_words_that_were_put_in_and_taken_out_are_marked() -> None:
     assert differing([1, 2, 3, 4, 5], [1, 9, 3, 5]) == ([False, True, False, True, False], [False, True, False, False])
+
+
+def test_a_word_in_common_amid_longer_differences_is_marked_with_them() -> None:
+    one, other = [1, 2, 3, 0, 4, 5, 7, 8, 9], [11, 12, 0, 13, 14, 7, 8, 9]
+    assert differing(one, other) == ([True] * 6 + [False] * 3, [True] * 5 + [False] * 3)
+    assert differing([1, 2, 0, 6, 4, 5], [11, 12, 0, 6, 13]) == (
+        [True, True, False, False, True, True],
+        [True, True, False, False, True],
+    )
 
 
 def answers(shown: preview.Shown) -> list[list[tuple[str, bool]]]:
@@ -149,6 +160,17 @@ def test_a_wide_terminal_has_two_columns_and_a_narrow_one_has_one(
     for side, text in zip(said, row[1:], strict=True):
         assert side.translate(str.maketrans("", "", "⟦⟧⟪⟫■")).removesuffix("<|im_end|>") == text.replace(" ", "")
         assert side.startswith("⟦") and side.endswith("<|im_end|>■⟧")
+
+
+@given(st.lists(st.sampled_from(["中文", "猫，", "在家。", "（好）", "name", " and ", "x = 1;", "\n"]), max_size=40))
+def test_lines_lose_nothing_and_no_punctuation_begins_one(words: list[str]) -> None:
+    text = "".join(words)
+    lines = list(_tokens.beside(["", ""], [[(text, _tokens.GIVEN)], []], 43))[1:]
+    left = [re.sub("\x1b\\[[0-9;]*m", "", line).split(" │")[0].rstrip() for line in lines]
+    assert "".join(left).replace(" ", "") == text.replace("\n", "").replace(" ", "")
+    assert all(cells(line) <= 20 for line in left)
+    if "name" not in text.replace("name ", ""):  # a word of many pieces is cut where it must be
+        assert not [line for line in left if line.startswith(("，", "。", "）", ";"))]
 
 
 def test_long_answers_and_control_characters_are_shown_sanely(tmp_path: Path, tiny_base: Path, forge: Forge) -> None:

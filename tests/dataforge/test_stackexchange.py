@@ -1,6 +1,7 @@
 """Stack Exchange's dumps become rankings, held against a reading of the same XML without a database."""
 
 import io
+import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date
@@ -13,11 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dataforge import check, config, xml_rows
+from dataforge import check, config, preview, xml_rows
 from dataforge.assembly import Assembly
 from dataforge.build import build
 from dataforge.content import Fault
 from dataforge.errors import InputError
+from dataforge.export import export
 from dataforge.records import Origin, Ranking, Reject, Row
 from dataforge.sources import stackexchange
 
@@ -228,6 +230,8 @@ def test_xml_that_breaks_in_the_middle_gives_what_can_be_read(tmp_path: Path) ->
         "Posts.xml: the row in line 7 is no post: invalid literal for int() with base 10: 'many'",
     ]
     assert tally.rejected == {"orphan": 2}
+    (said,) = (note for note in tally.notes if "cannot be read" in note)
+    assert said.startswith("what cannot be read is rejected (2 places); the first: Posts.xml: what stands in line 6")
     cut = whole[: whole.index(b'Id="6"') + 60]
     rows, _ = assembled(tmp_path / "b", {"Posts.xml": cut}, **ALL)
     assert [row["id"] for row in rows[:1]] == [1]
@@ -346,3 +350,37 @@ def test_the_sample_becomes_pairs_with_whom_to_credit(tmp_path: Path, tiny_base:
         deleted_user=1, own_answer=1, post_type_4=1, question_edited_since=1, question_left_out=1
     )
     assert not list(check.faults(tmp_path / "b"))
+
+
+def test_an_export_carries_whom_to_credit_or_says_that_it_does_not(tmp_path: Path, tiny_base: Path) -> None:
+    overrides = (f"tokenizer={tiny_base}", "chat=chatml", "missing_tokens=as_text", "max_tokens=100000", "split.eval=0")
+    build(config.load(RECIPE, overrides), tmp_path / "b", lambda text: None)
+    for target in ("jsonl", "trl"):
+        export(str(tmp_path / "b"), target, tmp_path / target, lossy=False, force=False)
+    lines = (tmp_path / "jsonl/data/train.jsonl").read_bytes().splitlines()
+    named = [json.loads(line)["facts"]["attribution"] for line in lines]
+    assert [set(whom) for whom in named] == [{"prompt", "chosen", "rejected"}] * 4
+    assert {whom["licence"] for each in named for whom in each.values()} == {"CC BY-SA 3.0", "CC BY-SA 4.0"}
+    assert all(whom["url"].startswith("https://tea.example.org/") for each in named for whom in each.values())
+    whole, left_out = ((tmp_path / target / "README.md").read_text(encoding="utf-8") for target in ("jsonl", "trl"))
+    assert "| 4 records name theirs, in `facts` |" in whole
+    assert "| 4 records name theirs, which this shape leaves out |" in left_out
+    assert "author, link and licence of 4 records (kept by jsonl)" in left_out
+
+
+def test_where_no_thread_is_left_the_rules_that_left_them_out_are_told(tmp_path: Path, tiny_base: Path) -> None:
+    recipe = config.load(RECIPE, (f"tokenizer={tiny_base}", "sources.0.min_post_score=1000"))
+    told = (
+        r"^tea.example.org/Posts.xml, .*: of the 15 records in them no thread is left \(question_left_out 10, low_post"
+    )
+    with pytest.raises(InputError, match=told):
+        build(recipe, tmp_path / "b", lambda text: None)
+    with pytest.raises(InputError, match=told):
+        preview.of_recipe(recipe, 1)
+
+
+def test_a_dump_without_posts_holds_no_records(tmp_path: Path, tiny_base: Path) -> None:
+    (tmp_path / "Posts.xml").write_bytes(OPENING + b"</posts>\n")
+    source = f"sources=[{{use: stackexchange, path: {tmp_path}/Posts.xml, site: {SITE}}}]"
+    with pytest.raises(InputError, match=r"^Posts.xml: holds no records$"):
+        build(config.load(RECIPE, (f"tokenizer={tiny_base}", source)), tmp_path / "b", lambda text: None)
