@@ -39,6 +39,7 @@ DATAFORGE = [
     "languages",
     "refusals",
     "prompt_set",
+    "comparisons",
     "made_texts",
     "masks",
     "translations",
@@ -154,7 +155,17 @@ SOURCES_MAY_IMPORT = {
 }
 FORMATS_MAY_IMPORT = {"config", "charsets", "content", "arrow_rows", "json_lines", "json_stream", "delimited"}
 STEPS_MAY_IMPORT = {
-    *("config", "context", "errors", "expressions", "instruction_filters", "languages", "llm", "made_texts"),
+    *(
+        "comparisons",
+        "config",
+        "context",
+        "errors",
+        "expressions",
+        "instruction_filters",
+        "languages",
+        "llm",
+        "made_texts",
+    ),
     *("masks", "minhash", "opinions", "overlap", "personal", "prompt_set", "promptsource_file", "question_replies"),
     *("quotes", "record_keys", "records", "refusals", "request_templates", "rouge", "seeds", "self_contained"),
     *("standings", "task_templates", "text", "translations", "verdicts", "votes"),

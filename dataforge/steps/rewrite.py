@@ -25,7 +25,7 @@ from pydantic import Field, model_validator
 from dataforge import config, made_texts, masks, request_templates
 from dataforge.context import Context
 from dataforge.llm.requests import Ask, NoReply, Reply, Request
-from dataforge.prompt_set import Fault, Language, PromptSet, Tally, language_for, own_folder, refused
+from dataforge.prompt_set import Fault, Language, PromptSet, Tally, language_for, own_folder, refused, shown
 from dataforge.records import Chat, Message, Record, Reject
 from dataforge.refusals import refusal
 from dataforge.text import normalised
@@ -102,7 +102,7 @@ class Asker:
         answer = messages[-1].text
         masked = masks.masked(answer)
         fields = {"style": self.settings.style or "", "persona": self.settings.persona or ""}
-        said = [{"role": message.role, "content": message.text} for message in messages[:-1]]
+        said = [{"role": message.role, "content": shown(message)} for message in messages[:-1]]
         asked = self.prompts.messages("rewrite", language, before=said, answer=masked.text, **fields)
         found: Reply | Fault = Fault("empty", "was not asked for")
         for number in range(_TRIES):
