@@ -118,6 +118,7 @@ DATAFORGE = [
     "unpack_tasks",
     "frames",
     "intake",
+    "forecast",
     "asking",
     "gather_tasks",
     "reject_share",

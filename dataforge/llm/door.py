@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from dataforge import seeds
@@ -30,6 +30,9 @@ FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
 HOPELESS = 20
 """Failures after which the door closes: of all requests from the beginning, or for good one after another."""
+_SECRET = 8
+"""A key with fewer characters, such as `EMPTY`, may stand in a reply as a word."""
+_HIDDEN = "[the key]"
 _WAYS: dict[Structured, tuple[Structured, ...]] = {"auto": ("schema", "object", "text")}
 
 
@@ -52,6 +55,11 @@ class _Failure:
     may_pass: bool = True
     unfit: bool = False
     """Whether the endpoint does not know the way in which JSON was asked for."""
+
+    @property
+    def kind(self) -> str:
+        """As it is counted."""
+        return str(self.status) if self.status else "no whole answer"
 
 
 @dataclass
@@ -88,7 +96,8 @@ class Door:
 
     def __post_init__(self) -> None:
         self._free = asyncio.Semaphore(self.model.at_once)
-        key, ways = self.model.key(), _WAYS.get(self.model.structured, (self.model.structured,))
+        self._key = key = self.model.key()
+        ways = _WAYS.get(self.model.structured, (self.model.structured,))
         for url in self.model.endpoints:
             if self.model.mode == "batch":
                 self._lines.append(_Line(BatchEndpoint(url, key, self.cache, self.model.retries), Pace(), list(ways)))
@@ -176,12 +185,15 @@ class Door:
                     raise self._closed
                 await self.purse.take(bound)
                 spent.requests += 1
+                spent.again += attempt > 0
+                spent.mended += attempt == 0 and again is not None
                 try:
                     found = await self._tried(taken, sent, key)
                     if not isinstance(found, _Failure):
                         taken.pace.answered()
                         self._count(found, spent)
                         return taken, sent, found
+                    spent.failures[found.kind] += 1
                     if found.crowded:
                         taken.pace.crowded(began)
                 finally:
@@ -211,20 +223,30 @@ class Door:
             else:
                 answer = await line.endpoint.send(sent)
         except BrokenError as error:
-            return _Failure(str(error))
+            return _Failure(self._without_key(str(error)))
+        except BuildError as error:
+            raise BuildError(self._without_key(str(error))) from None
         finally:
             self._flying -= 1
+        if len(self._key or "") >= _SECRET and (secret := (self._key or "").encode()) in answer.body:
+            answer = replace(answer, body=answer.body.replace(secret, _HIDDEN.encode()))
         line.pace.heed(answer.headers)
         if answer.status != 200:
             wait = retry_after(answer.headers)
             crowded = wait is not None or answer.status == 429
-            return _Failure(answer.words, answer.status, wait, crowded, _may_pass(answer.status), _unfit(answer))
+            return _Failure(
+                self._without_key(answer.words), answer.status, wait, crowded, _may_pass(answer.status), _unfit(answer)
+            )
         try:
             found = answer.json()
             completions.read(found, None, key)
         except ValueError as error:
             return _Failure(f"half an answer, or none: {error}")
         return found
+
+    def _without_key(self, text: str) -> str:
+        """What an endpoint said, which may hold the key that it was sent."""
+        return text.replace(self._key, _HIDDEN) if self._key else text
 
     def _count(self, answer: Any, spent: Spent) -> None:
         usage = answer.get("usage") or {}

@@ -95,6 +95,12 @@ def models(settings: Settings) -> tuple[str, ...]:
     return tuple(dict.fromkeys([settings.llm, *([settings.round_trip] if settings.round_trip else [])]))
 
 
+def later(settings: Settings) -> Mapping[str, float]:
+    """Each question that is written is answered again."""
+    each = [settings.n * (settings.turns if style == "multi_turn" else 1) for style in settings.styles]
+    return {settings.round_trip: sum(each) / len(each)} if settings.round_trip else {}
+
+
 def reads(settings: Settings, folder: Path) -> list[Path]:
     """The prompts."""
     return request_templates.files("ask", "ask", _own(settings, folder))

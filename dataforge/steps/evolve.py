@@ -23,6 +23,7 @@ rewrites and compares, and the one that answers.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -201,6 +202,13 @@ def verdict(reply: str) -> bool | None:
 def models(settings: Settings) -> tuple[str, ...]:
     """Who rewrites, and who answers where that is another."""
     return tuple(dict.fromkeys((settings.llm, settings.answerer or settings.llm)))
+
+
+def later(settings: Settings) -> Mapping[str, float]:
+    """Each new instruction is compared with the old one, and answered."""
+    found = Counter({settings.llm: 1})
+    found[settings.answerer or settings.llm] += 1
+    return found
 
 
 def depends(settings: Settings) -> tuple[Depends, ...]:

@@ -148,6 +148,11 @@ def models(settings: Settings) -> tuple[str, ...]:
     return tuple(dict.fromkeys((settings.llm, settings.rater or settings.llm)))
 
 
+def later(settings: Settings) -> Mapping[str, float]:
+    """Each instruction is rated."""
+    return {settings.rater or settings.llm: 1}
+
+
 def reads(settings: Settings, folder: Path) -> list[Path]:
     """Every request."""
     return request_templates.files("ask", "instruct_back", own_folder(settings.prompts, folder))

@@ -148,6 +148,11 @@ def _rewritable(message: Message) -> bool:
     return trained and not message.tool_calls and bool(message.text.strip())
 
 
+def later(settings: Settings) -> Mapping[str, float]:
+    """What does not pass is asked for once more."""
+    return {settings.llm: _TRIES - 1}
+
+
 def reads(settings: Settings, folder: Path) -> list[Path]:
     """Every request."""
     return request_templates.files("ask", "rewrite", own_folder(settings.prompts, folder))

@@ -223,6 +223,11 @@ def _with(record: Record, new: Mapping[str, str], identity: str, facts: Mapping[
             return record
 
 
+def later(settings: Settings) -> Mapping[str, float]:
+    """What does not pass is asked for once more."""
+    return {settings.llm: _TRIES - 1}
+
+
 def reads(settings: Settings, folder: Path) -> list[Path]:
     """Every request."""
     return request_templates.files("ask", "translate", own_folder(settings.prompts, folder))

@@ -194,9 +194,14 @@ def test_what_it_will_cost_is_said_before_and_may_be_refused(tmp_path: Path) -> 
         (tmp_path / "out" / "manifest.json").unlink()
         built(path, confirm=said.append)
     assert len(said) == 2
-    assert "writer 60 requests or more" in said[0]
-    assert "at most 6,000 in the replies" in said[0]
-    assert "for at most 0.6" in said[0]
+    assert said[0].startswith("rewrite will send writer 60 requests with about ")
+    assert "at most 6,000 in the replies, and 60 more at most" in said[0]
+    assert "for at most 0.68, or 1.43 with all that may follow" in said[0]
+    assert said[1] == said[0]
+    # 60 replies of 10 tokens in and 5 out.
+    assert (counts["requests"], counts["requests foreseen"], counts["requests foreseen at most"]) == (60, 60, 120)
+    assert counts["cost in millionths"] == 60 * (10 * 10 + 5 * 100)
+    assert counts["cost foreseen at most, in millionths"] > counts["cost in millionths"]
 
 
 def test_recorded_replies_build_without_a_server_and_a_miss_says_which(tmp_path: Path) -> None:
