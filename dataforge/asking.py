@@ -31,7 +31,7 @@ class Talk:
     confirm: Callable[[str], None] | None = None
     """Told what will be asked; raises `ForgeError` where it may not."""
     progress: Callable[[str, int, int], None] | None = None
-    """Told the step, and how many records are through of those under way."""
+    """Told the step, and how many records are through, of all that are foreseen or else of those under way."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,8 @@ class _Parts:
                 made = await asker.take(record, ask)
             self._through += 1
             if self.talk.progress is not None:
-                self.talk.progress(f"{step.name} ({self.models.purse})", self._through, self._of)
+                of = self._of if self.foreseen is None else max(self._of, round(self.foreseen.records))
+                self.talk.progress(f"{step.name} ({self.models.purse})", self._through, of)
             return made
 
         found = await asyncio.gather(*map(take, records), return_exceptions=True)

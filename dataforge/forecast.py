@@ -38,6 +38,8 @@ class Forecast:
     site: Site
     exact: bool = True
     """Whether every record was tried."""
+    records: float = 0.0
+    """Of all parts; about, where some were not looked at."""
     first: dict[str, float] = field(default_factory=dict)
     """That are known already; rounded only when they are told."""
     prompt_tokens: dict[str, float] = field(default_factory=dict)
@@ -116,7 +118,7 @@ class Forecast:
         money = f", for at most {least:.2f}" if least else ""
         money += f", or {most:.2f} with all that may follow" if money and most > least else ""
         others = [each.name for each in _after(self.site, self.step)]
-        told = f"; {' and '.join(others)} will be told of when it is their turn" if others else ""
+        told = f"; what {' and '.join(others)} will send is told later" if others else ""
         return f"{self.step.name} will send {'; '.join(parts)}{'' if self.unbounded else money}{free}{told}"
 
 
@@ -131,6 +133,7 @@ def made(site: Site, step: StepSpec, befores: Sequence[str]) -> Forecast | None:
         records = read_records(site.work, key)
         chosen = _evenly(records, each)
         found.exact = found.exact and len(chosen) == len(records)
+        found.records += len(records) * len(befores) / len(spread)
         if chosen:
             _try(site, step, chosen, tried)
             found.add(tried, len(records) / len(chosen) * len(befores) / len(spread))

@@ -18,6 +18,7 @@ from dataforge.build import Options, Outcome, build
 from dataforge.errors import BuildError, ConfigError, ForgeError, InputError
 from dataforge.llm import door, replay
 from dataforge.llm.cache import ENVIRONMENT, Cache
+from tests.dataforge.faulty import started
 from tests.llm_server import Act, Seen, Server
 
 ROWS = [{"instruction": f"Say what {n} and {n} are.", "output": f"They are {2 * n}."} for n in range(60)]
@@ -286,3 +287,25 @@ def test_the_sample_from_passages_to_shards_builds_from_recorded_replies(tmp_pat
     assert stations["length"].passed == 26
     assert not (tmp_path / "llm.sqlite").exists()
     assert not list(check.faults(tmp_path / "out"))
+
+
+def test_an_interrupt_while_asking_says_that_replies_are_kept_and_they_are(tmp_path: Path) -> None:
+    def slow(number: int, seen: Seen) -> Act:
+        return Act(rewritten(number, seen).text, delay=0.05)
+
+    with Server(slow) as server:
+        path = recipe(tmp_path, server.url)
+        command = ("build", str(path), "--out", "out", "--yes", "--workers", "1")
+        with started(tmp_path, *command) as running:
+            running.wait_until(lambda: len(server.answered) >= 16)
+            running.process.send_signal(signal.SIGINT)
+            code, said = running.ended()
+        assert code == 130
+        assert said[-1] == (
+            "interrupted: 0 of 1 parts of 'rewrite' are done and kept, and so is every reply; "
+            "the same command goes on from there"
+        )
+        built(path)
+    times = Counter(server.answered)
+    assert len(times) == 60
+    assert sum(times.values()) - len(times) <= 8

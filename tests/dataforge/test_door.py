@@ -246,6 +246,9 @@ def test_a_request_that_fails_for_good_is_asked_again_the_next_time(cache: Cache
         (Act("", message={"refusal": "I cannot"}), "refused"),
         (Act("", finish="content_filter"), "refused"),
         (Act(" \n"), "empty"),
+        (Act("<think>hm, yes"), "empty"),
+        (Act("<think>hm</think>"), "empty"),
+        (Act("<think>hm", finish="length"), "truncated"),
     ],
 )
 def test_what_is_cut_off_or_refused_is_no_reply(cache: Cache, act: Act, reason: str) -> None:
@@ -260,6 +263,7 @@ def test_what_is_cut_off_or_refused_is_no_reply(cache: Cache, act: Act, reason: 
     "act",
     [
         Act("<think>\nhm\n</think>\n\nyes"),
+        Act("hm\n</think>\n\nyes"),
         Act("yes", message={"reasoning_content": "hm"}),
         Act("yes", message={"reasoning": "hm"}),
     ],

@@ -104,7 +104,7 @@ def test_steps_that_ask_later_are_named_and_a_reply_without_a_bound_is_told(tmp_
     assert "evolve will send writer 2 requests" in sentence
     assert "and 4 more at most" in sentence
     assert "`max_tokens` is not given" in sentence
-    assert sentence.endswith("; judge will be told of when it is their turn")
+    assert sentence.endswith("; what judge will send is told later")
 
 
 ANSWER = "Keep it in a linen bag inside a wooden box, cut side down, and toast what has gone dry after three days."
