@@ -91,7 +91,7 @@ def run(site: Site, tasks: Sequence[AskTask], talk: Talk) -> Iterator[tuple[int,
                 number, facts = runner.run(parts.following())
                 yield number, [{**facts, "made": True}]
         finally:
-            runner.run(models.close())
+            runner.run(parts.end())
 
 
 def _foreseen(site: Site, waiting: Sequence[tuple[int, AskTask]], talk: Talk) -> Forecast | None:
@@ -126,6 +126,13 @@ class _Parts:
     @property
     def left(self) -> bool:
         return bool(self.waiting or self._running)
+
+    async def end(self) -> None:
+        """Let go of what is under way, if it was interrupted, and then of all connections."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await self.models.close()
 
     async def following(self) -> tuple[int, Facts]:
         """The next part that is through, with its number."""

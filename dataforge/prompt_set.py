@@ -11,6 +11,8 @@ from dataforge.records import Message, Record, Reject, canonical_json, derived_i
 from dataforge.request_templates import RequestTemplate
 
 Language = Literal["zh", "en"]
+Wanted = Literal["zh", "en", "auto"]
+"""In which a recipe has a model told; `auto` is that of the record."""
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
 
 
@@ -37,7 +39,7 @@ def own_folder(prompts: Path | None, folder: Path) -> Path | None:
     return None if prompts is None else folder / prompts.expanduser()
 
 
-def language_for(record: Record, wanted: Literal["zh", "en", "auto"]) -> Language:
+def language_for(record: Record, wanted: Wanted) -> Language:
     """The language in which a model is told of a record: as its source says, else by its words."""
     if wanted != "auto":
         return wanted

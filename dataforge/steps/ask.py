@@ -29,6 +29,7 @@ from pydantic import Field, model_validator
 from dataforge import config, request_templates
 from dataforge.context import Context
 from dataforge.llm.requests import Ask, NoReply, Reply, Request
+from dataforge.prompt_set import Wanted
 from dataforge.question_replies import ANSWER, FailedError, Turn, holds, schema, turns_of, values_of, written_in
 from dataforge.quotes import stands_in
 from dataforge.records import Chat, Message, Record, Reject, Text, derived_id, language_of
@@ -55,7 +56,7 @@ class Settings(config.Settings):
     """In which ways is asked."""
     turns: Annotated[int, Field(ge=2, le=10)] = 3
     """Questions of a conversation in the style `multi_turn`."""
-    language: Literal["zh", "en", "auto"] = "auto"
+    language: Wanted = "auto"
     """In which is asked; `auto` is that of the passage."""
     prompts: Path | None = None
     """A folder with prompts that win over the project's, relative to the recipe."""

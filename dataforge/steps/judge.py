@@ -35,7 +35,17 @@ from dataforge import comparisons, config, request_templates, standings, verdict
 from dataforge.context import Context
 from dataforge.llm.requests import Ask, NoReply, Request
 from dataforge.llm.requests import Reply as Said
-from dataforge.prompt_set import LANGUAGES, PromptSet, Tally, language_for, own_folder, refused, shown, shown_tools
+from dataforge.prompt_set import (
+    LANGUAGES,
+    PromptSet,
+    Tally,
+    Wanted,
+    language_for,
+    own_folder,
+    refused,
+    shown,
+    shown_tools,
+)
 from dataforge.records import Chat, Message, Ranking, Record, Reject
 
 _DIGITS = 6
@@ -58,7 +68,7 @@ class Settings(config.Settings):
     """The fact of a record that holds an answer known to be right."""
     judge_may_be_author: bool = False
     """Whether a model may judge what it wrote itself."""
-    language: Literal["zh", "en", "auto"] = "auto"
+    language: Wanted = "auto"
     """Of the requests; `auto` is that of the record."""
     prompts: Path | None = None
     """A folder of your own with rubrics, `pairwise.en.jinja` or `<aspect>.zh.jinja`, relative to the recipe."""

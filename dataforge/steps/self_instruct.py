@@ -35,7 +35,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
 from pydantic import Field
@@ -49,6 +49,7 @@ from dataforge.prompt_set import (
     Language,
     PromptSet,
     Tally,
+    Wanted,
     language_for,
     language_of_text,
     own_folder,
@@ -93,7 +94,7 @@ class Settings(config.Settings):
     """The seed stays, before what was made of it."""
     keywords: list[str] | None = None
     """Words that an instruction must not hold, in place of the English and Chinese ones that there are."""
-    language: Literal["zh", "en", "auto"] = "auto"
+    language: Wanted = "auto"
     """Of the requests and so of the tasks; `auto` is that of the record."""
     prompts: Path | None = None
     """A folder of your own with `tasks.en.jinja` and `tasks.zh.jinja`, relative to the recipe."""
