@@ -8,7 +8,7 @@ import pytest
 
 from dataforge import components, config
 from dataforge.build import Options, build
-from dataforge.errors import ForgeError
+from dataforge.errors import ConfigError, ForgeError
 from dataforge.llm import door
 from dataforge.llm.cache import ENVIRONMENT
 from dataforge.llm.requests import NoReply, Request
@@ -162,6 +162,14 @@ def test_what_failed_and_was_sent_again_stands_in_the_record_of_a_build(tmp_path
     assert noted["requests sent again"] == 4
     failed = {name: count for name, count in noted.items() if name.startswith("failed")}
     assert failed == {"failed: 429": 2, "failed: 500": 1, "failed: no whole answer": 1}
+
+
+def test_a_cost_that_nobody_can_count_is_no_limit_and_is_refused(tmp_path: Path) -> None:
+    path = recipe(tmp_path, "http://127.0.0.1:9/v1", "a", "a", budget={"max_cost": 5})
+    with pytest.raises(
+        ConfigError, match=r"recipe\.yaml.*budget\.max_cost stops nothing where llm\.writer has no `price`"
+    ):
+        build(config.load(path), tmp_path / "out", lambda _: None, Options(workers=1))
 
 
 @pytest.mark.parametrize("where", ["error", "header", "reply", "garbage"])
