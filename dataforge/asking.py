@@ -6,14 +6,13 @@ has something to send. What a part became is kept like any other stage once all 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dataforge import arrow_bytes, components, record_table, report
-from dataforge.components import Asker, Counting, Made
-from dataforge.llm import budget
-from dataforge.llm.requests import Ask
+from dataforge import arrow_bytes, components, forecast, record_table, report
+from dataforge.components import Counting, Made
+from dataforge.forecast import Forecast
 from dataforge.readers import Part
 from dataforge.recipe import StepSpec
 from dataforge.records import Record
@@ -24,9 +23,6 @@ from dataforge.tasks import Site, Task, read_records
 if TYPE_CHECKING:
     from dataforge.llm.models import Models
 
-ESTIMATED = 200
-"""Records by which it is judged beforehand what asking costs."""
-
 
 @dataclass(frozen=True)
 class Talk:
@@ -35,7 +31,7 @@ class Talk:
     confirm: Callable[[str], None] | None = None
     """Told what will be asked; raises `ForgeError` where it may not."""
     progress: Callable[[str, int, int], None] | None = None
-    """Told the step, and how many records are through of those under way."""
+    """Told the step, and how many records are through, of all that are foreseen or else of those under way."""
 
 
 @dataclass(frozen=True)
@@ -88,49 +84,26 @@ def run(site: Site, tasks: Sequence[AskTask], talk: Talk) -> Iterator[tuple[int,
         return
     import uvloop
 
-    _estimate(site, waiting, talk)
+    foreseen = _foreseen(site, waiting, talk)
     models = site.models
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        parts = _Parts(site, waiting, models, talk)
+        parts = _Parts(site, waiting, models, talk, foreseen, len(waiting))
         try:
             while parts.left:
                 number, facts = runner.run(parts.following())
                 yield number, [{**facts, "made": True}]
         finally:
-            runner.run(models.close())
+            runner.run(parts.end())
 
 
-def _estimate(site: Site, waiting: Sequence[tuple[int, AskTask]], talk: Talk) -> None:
-    """Say what asking will cost at least, judged by the first records, and have it confirmed.
-
-    A record's later requests, which depend on the replies to its first ones, cannot be known.
-    """
-    from dataforge.llm.models import Remembered
-
-    data, (_, task) = site.recipe.data, waiting[0]
-    if data.replay is not None or talk.confirm is None:
-        return
-    first = read_records(site.work, task.before)[:ESTIMATED]
-    remembered = Remembered(data.llm)
-    names = components.models(task.step.use, task.step.settings)
-    asker = site.line.asker(task.step)
-    asyncio.run(through(asker, task.step, first, remembered.ask(names)))
-    if isinstance(asker, Counting):
-        asker.noted()  # what was counted of this trial is not of the build
-    if not remembered.missing or not first:
-        return
-    records = sum(each.part.span.records for _, each in waiting)
-    scale, parts, cost = records / len(first), list[str](), 0.0
-    for name, count in remembered.missing.items():
-        model, tokens = data.llm[name], round(remembered.prompt_tokens[name] * scale)
-        most = round(count * scale) * (model.max_tokens or 0)
-        cost += budget.cost(tokens, most, model)
-        parts.append(
-            f"{name} {round(count * scale):,} requests or more, with about {tokens:,} tokens, and at most {most:,} in "
-            "the replies"
-        )
-    money = f", for at most {cost:.2f}" if cost else ""
-    talk.confirm(f"{task.step.name} will send {' and '.join(parts)}{money}")
+def _foreseen(site: Site, waiting: Sequence[tuple[int, AskTask]], talk: Talk) -> Forecast | None:
+    """What asking will cost, which is told and has to be confirmed; None where nothing is to be asked or told."""
+    if site.recipe.data.replay is not None or talk.confirm is None:
+        return None
+    found = forecast.made(site, waiting[0][1].step, [task.before for _, task in waiting])
+    if found is not None:
+        talk.confirm(str(found))
+    return found
 
 
 @dataclass
@@ -141,6 +114,11 @@ class _Parts:
     waiting: deque[tuple[int, AskTask]]
     models: "Models"
     talk: Talk
+    foreseen: Forecast | None
+    of: int
+    """How many parts there are."""
+    _taken: int = 0
+    """Parts that were begun."""
     _through: int = 0
     _of: int = 0
     """Records that are through, of those under way."""
@@ -151,12 +129,20 @@ class _Parts:
     def left(self) -> bool:
         return bool(self.waiting or self._running)
 
+    async def end(self) -> None:
+        """Let go of what is under way, if it was interrupted, and then of all connections."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await self.models.close()
+
     async def following(self) -> tuple[int, Facts]:
         """The next part that is through, with its number."""
         while self.waiting and sum(records for _, records in self._running.values()) < self.models.alive:
             number, task = self.waiting.popleft()
             records = read_records(self.site.work, task.before)
-            self._running[asyncio.create_task(self._part(task, records))] = number, len(records)
+            self._running[asyncio.create_task(self._part(task, records, self._taken))] = number, len(records)
+            self._taken += 1
         done, others = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
         first = min(done, key=lambda task: self._running[task])
         if first.exception() is not None:
@@ -164,7 +150,7 @@ class _Parts:
         number, _ = self._running.pop(first)
         return number, first.result()
 
-    async def _part(self, task: AskTask, records: Sequence[Record]) -> Facts:
+    async def _part(self, task: AskTask, records: Sequence[Record], part: int) -> Facts:
         step, asker = task.step, self.site.line.asker(task.step)
         names = components.models(step.use, step.settings)
         ask, alive, tally = self.models.ask(step.name, names), asyncio.Semaphore(self.models.alive), Tally()
@@ -177,7 +163,8 @@ class _Parts:
                 made = await asker.take(record, ask)
             self._through += 1
             if self.talk.progress is not None:
-                self.talk.progress(f"{step.name} ({self.models.purse})", self._through, self._of)
+                of = self._of if self.foreseen is None else max(self._of, round(self.foreseen.records))
+                self.talk.progress(f"{step.name} ({self.models.purse})", self._through, of)
             return made
 
         found = await asyncio.gather(*map(take, records), return_exceptions=True)
@@ -188,16 +175,9 @@ class _Parts:
             results.append(result)
         kept: list[Record] = list(tally.unfolding(step.name, results))
         counts = {**self.models.noted(step.name), **(asker.noted() if isinstance(asker, Counting) else {})}
+        if self.foreseen is not None:
+            counts |= self.foreseen.noted(part, self.of)
         outputs: list[Output] = [("records.arrow", arrow_bytes.stream(record_table.to_table(kept), "lz4"))]
         if tally.rejects:
             outputs.append(("rejects", b"".join(map(report.reject_line, tally.rejects))))
         return self.site.work.keep(task.key, outputs, {"stations": tally.stations, "noted": {step.name: counts}})
-
-
-async def through(asker: Asker, step: StepSpec, records: Sequence[Record], ask: Mapping[str, Ask]) -> list[Made]:
-    """Some records through a step that asks, all at once; those of other sources pass it by."""
-
-    async def take(record: Record) -> Made:
-        return await asker.take(record, ask) if step.source in (None, record.origin.source) else record
-
-    return list(await asyncio.gather(*map(take, records)))

@@ -259,7 +259,8 @@ def _asking(
                 if talk.progress:
                     talk.progress(stage, done, len(tasks))
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"{done} of {len(tasks)} parts of {stage!r} are done and kept") from None
+            replies = ", and so is every reply" if any(isinstance(task, asking.AskTask) for task in tasks) else ""
+            raise KeyboardInterrupt(f"{done} of {len(tasks)} parts of {stage!r} are done and kept{replies}") from None
         return found
 
     return ask

@@ -159,8 +159,9 @@ class Asker(Protocol):
 class AskerModule(Protocol):
     """What a module in `steps/` holds whose step asks language models; `llm` in its settings names the model.
 
-    One that asks several lists their names: `models(settings)`. Where `reads` lists its prompts, they are part of
-    what its work depends on.
+    One that asks several lists their names: `models(settings)`. One whose replies lead to further requests says to how
+    many of each model one may lead at most: `later(settings)`. Where `reads` lists its prompts, they are part of what
+    its work depends on.
     """
 
     Settings: type[config.Settings]
@@ -284,6 +285,12 @@ def models(name: str, settings: Any) -> tuple[str, ...]:
     """The names of the models that a step of that name asks under its settings."""
     listed = getattr(importlib.import_module(f"dataforge.steps.{name}"), "models", None)
     return cast(tuple[str, ...], tuple(listed(settings)) if listed else (settings.llm,))
+
+
+def later(name: str, settings: Any) -> Mapping[str, float]:
+    """How many further requests of each model the reply to a first one of that step may lead to, at most."""
+    listed = getattr(importlib.import_module(f"dataforge.steps.{name}"), "later", None)
+    return cast(Mapping[str, float], listed(settings)) if listed else {}
 
 
 def gather(name: str) -> GatherModule:

@@ -4,7 +4,7 @@ import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from dataforge.config import Settings
 from dataforge.llm.settings import Budget, Model
@@ -69,6 +69,16 @@ class Data(Settings):
     """A file of recorded replies, which are taken in place of any model's."""
     steps: list[dict[str, Any]] = Field(default_factory=list)
     """What is done with the records of all sources, in this order, before they are weighed."""
+
+    @model_validator(mode="after")
+    def _countable(self) -> "Data":
+        free = [name for name, model in self.llm.items() if model.price is None]
+        if self.budget.max_cost is not None and free:
+            raise ValueError(
+                f"budget.max_cost stops nothing where llm.{free[0]} has no `price`; give it one, such as "
+                "`price: {input: 0.15, output: 0.6}`, or zeros where it costs nothing"
+            )
+        return self
 
     @model_serializer(mode="wrap")
     def _said(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:

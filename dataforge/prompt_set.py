@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dataforge import languages, request_templates
-from dataforge.records import Message, Record, Reject, derived_id, language_of, turns
+from dataforge.records import Message, Record, Reject, canonical_json, derived_id, language_of, turns
 from dataforge.request_templates import RequestTemplate
 
 Language = Literal["zh", "en"]
+Wanted = Literal["zh", "en", "auto"]
+"""In which a recipe has a model told; `auto` is that of the record."""
 LANGUAGES: tuple[Language, ...] = ("zh", "en")
 
 
@@ -37,7 +39,7 @@ def own_folder(prompts: Path | None, folder: Path) -> Path | None:
     return None if prompts is None else folder / prompts.expanduser()
 
 
-def language_for(record: Record, wanted: Literal["zh", "en", "auto"]) -> Language:
+def language_for(record: Record, wanted: Wanted) -> Language:
     """The language in which a model is told of a record: as its source says, else by its words."""
     if wanted != "auto":
         return wanted
@@ -66,6 +68,17 @@ def single_round(messages: Sequence[Message]) -> tuple[tuple[Message, ...], Mess
     if said[1].role != "assistant" or said[1].tool_calls or not said[1].text.strip():
         return None
     return tuple(before), said[0], said[1]
+
+
+def shown(message: Message) -> str:
+    """A message as a model is told of it: its text, and the calls of tools as JSON."""
+    calls = [{"name": call.name, "arguments": call.arguments} for call in message.tool_calls]
+    return "\n".join([*([message.text] if message.text else []), *([canonical_json(calls).decode()] if calls else [])])
+
+
+def shown_tools(tools: Sequence[Mapping[str, Any]]) -> list[Mapping[str, str]]:
+    """The tools of a record as one more message before the others; none where it has none."""
+    return [{"role": "tools", "content": canonical_json(list(tools)).decode()}] if tools else []
 
 
 @dataclass

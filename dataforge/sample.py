@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dataforge import asking, components, gathers, heads, publish
+from dataforge import components, forecast, gathers, heads, publish
 from dataforge.frames import Frames
 from dataforge.line import Decisions, Line
 from dataforge.recipe import StepSpec
@@ -83,4 +83,4 @@ def _replied(line: Line, step: StepSpec, records: Sequence[Record], tally: Tally
 
     data = line.recipe.data
     ask = Remembered(data.llm, data.replay).ask(components.models(step.use, step.settings))
-    return tally.unfolding(step.name, asyncio.run(asking.through(line.asker(step), step, records, ask)))
+    return tally.unfolding(step.name, asyncio.run(forecast.through(line.asker(step), step, records, ask)))

@@ -1,29 +1,13 @@
 """`forge build`: a recipe becomes a build folder."""
 
 import json
-import re
 import sys
 import time
 from pathlib import Path
 
 import click
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-
-
-class _Size(click.ParamType[int]):
-    """Bytes, as in `20GB`."""
-
-    name = "size"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """A number of bytes."""
-        if isinstance(value, int):
-            return value
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", str(value).strip(), re.IGNORECASE)
-        if not found:
-            self.fail(f"{value!r} is not a size; write it like 20GB or 500MB", param, ctx)
-        return int(float(found[1]) * _UNITS[found[2].upper()])
+from dataforge.cli._questions import Size, agreed, confirm
 
 
 @click.command(short_help="Turn a recipe's sources into certified, packed shards.")
@@ -32,7 +16,7 @@ class _Size(click.ParamType[int]):
 @click.option("--out", help="The build folder, or an fsspec URL [default: ./builds/NAME].")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes [default: the cores; 1 for a small build].")
 @click.option("--engine", default="local", show_default=True, help="Where the work is done: local or ray.")
-@click.option("--work-limit", type=_Size(), default="20GB", show_default=True, help="Prune the stage cache to this.")
+@click.option("--work-limit", type=Size(), default="20GB", show_default=True, help="Prune the stage cache to this.")
 @click.option("--explain", is_flag=True, help="Say what would run, and why; build nothing.")
 @click.option("--yes", is_flag=True, help="Ask language models without a question first.")
 @click.option("--json", "as_json", is_flag=True, help="Report as one JSON object.")
@@ -71,7 +55,7 @@ def command(
         document,
         out,
         lambda text: click.echo(text, err=True),
-        Options(workers, engine, work_limit, _agreed if yes else _confirm),
+        Options(workers, engine, work_limit, agreed if yes else confirm),
         _Shown().stage,
     )
     manifest = outcome.manifest
@@ -89,21 +73,6 @@ def command(
     if any(stage.rejected for stage in manifest.funnel):
         click.echo(f"  see   {outcome.url}/rejects.jsonl for each rejected record")
     click.echo(f"  digest {manifest.digest}")
-
-
-def _agreed(sentence: str) -> None:
-    """Say what language models will be asked."""
-    click.echo(sentence, err=True)
-
-
-def _confirm(sentence: str) -> None:
-    """Have it confirmed on a terminal; elsewhere nobody can."""
-    from dataforge.errors import BuildError
-
-    if not sys.stdin.isatty():
-        raise BuildError(f"{sentence}; say --yes to have it asked")
-    if not click.confirm(f"{sentence}. Go on?", err=True):
-        raise BuildError("nothing was asked")
 
 
 class _Shown:

@@ -1,8 +1,14 @@
 """`forge cache`: the replies of language models that were paid for."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from dataforge.cli._questions import Size, agreed, confirm
+
+if TYPE_CHECKING:
+    from dataforge.llm.cache import Share
 
 
 @click.group(short_help="Look at, thin out or export the replies of language models that are kept.")
@@ -15,7 +21,6 @@ def command() -> None:
 def stats(as_json: bool) -> None:
     """Say how many replies there are of each model."""
     import dataclasses
-    import datetime
 
     import orjson
 
@@ -28,31 +33,42 @@ def stats(as_json: bool) -> None:
         return
     click.echo(f"{cache.path}: {sum(each.replies for each in shares):,} replies")
     for each in shares:
-        days = [datetime.datetime.fromtimestamp(at, datetime.UTC).date() for at in (each.oldest, each.newest)]
-        click.echo(
-            f"  {each.model}: {each.replies:,} replies, {each.bytes / 1e6:.1f} MB, {each.prompt_tokens:,} tokens in, "
-            f"{each.completion_tokens:,} out, {days[0]} to {days[1]}"
-        )
+        click.echo(f"  {each.model}: {each.replies:,} replies, {_amount(each)}, {_days(each)}")
 
 
 @command.command("prune", short_help="Forget replies.")
 @click.option("--model", help="Those of this model alone.")
 @click.option("--unused-days", type=click.FloatRange(min=0), help="Those that no build has used for so long.")
+@click.option("--to-size", type=Size(), help="Until the file is no larger, the longest unused first.")
+@click.option("--yes", is_flag=True, help="Forget them without a question first.")
 @click.option("--json", "as_json", is_flag=True, help="Report as one JSON object.")
-def prune(model: str | None, unused_days: float | None, as_json: bool) -> None:
-    """Forget replies, which are then paid for again where they are needed."""
+def prune(model: str | None, unused_days: float | None, to_size: int | None, yes: bool, as_json: bool) -> None:
+    """Forget replies, which are then paid for again where they are needed.
+
+    What would be forgotten is said first: all that the options have in common.
+    """
     import orjson
 
     from dataforge.llm.cache import Cache
 
-    if model is None and unused_days is None:
-        raise click.UsageError("say which replies with --model or --unused-days; `--unused-days 0` means all")
+    if model is None and unused_days is None and to_size is None:
+        raise click.UsageError(
+            "say which replies with --model, --unused-days or --to-size; `--unused-days 0` means all of them"
+        )
     cache = Cache()
-    count = cache.prune(model, unused_days)
+
+    def agree(share: "Share") -> None:
+        (agreed if yes else confirm)(
+            f"{cache.path}: {share.replies:,} replies of {model or 'all models'} will be forgotten, {_amount(share)}, "
+            f"last used {_days(share)}"
+        )
+
+    count = cache.prune(model, unused_days, to_size, agree)
+    size = cache.path.stat().st_size
     if as_json:
-        click.echo(orjson.dumps({"file": str(cache.path), "forgotten": count}))
+        click.echo(orjson.dumps({"file": str(cache.path), "forgotten": count, "bytes": size}))
     else:
-        click.echo(f"{cache.path}: {count:,} replies forgotten")
+        click.echo(f"{cache.path}: {count:,} replies forgotten, the file has {size / 1e6:.1f} MB")
 
 
 @command.command("export", short_help="Write replies to a file that a recipe's `replay` takes.")
@@ -77,3 +93,14 @@ def export(target: Path, model: str | None, as_json: bool) -> None:
         click.echo(orjson.dumps({"file": str(target), "replies": len(lines)}))
     else:
         click.echo(f"{target}: {len(lines):,} replies of {cache.path}")
+
+
+def _amount(share: "Share") -> str:
+    return f"{share.bytes / 1e6:.1f} MB, {share.prompt_tokens:,} tokens in, {share.completion_tokens:,} out"
+
+
+def _days(share: "Share") -> str:
+    import datetime
+
+    days = [datetime.datetime.fromtimestamp(at, datetime.UTC).date() for at in (share.oldest, share.newest)]
+    return f"{days[0]} to {days[1]}"

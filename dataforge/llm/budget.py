@@ -1,10 +1,15 @@
 """What asking costs: counted while it goes on, estimated before, and stopped where the recipe says."""
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 
 from dataforge.errors import BuildError
 from dataforge.llm.settings import Budget, Model
+
+_MILLIONTHS = 1_000_000
+_BATCH_SHARE = 0.5
+"""Of the price, that providers take of what is handed over as a batch."""
 
 
 @dataclass
@@ -13,6 +18,12 @@ class Spent:
 
     requests: int = 0
     """Sent, those sent again included."""
+    again: int = 0
+    """Of those, sent again after a failure."""
+    mended: int = 0
+    """Of those, sent to have a reply mended that was not the JSON that was asked for."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """Of the requests, by their kind."""
     cached: int = 0
     """Replies that were there already."""
     prompt_tokens: int = 0
@@ -30,6 +41,8 @@ class Spent:
         """What there is of each, which is then counted from nought again."""
         names = {
             "requests": "requests",
+            "again": "requests sent again",
+            "mended": "requests to mend a reply",
             "cached": "replies from the cache",
             "prompt_tokens": "prompt tokens",
             "completion_tokens": "completion tokens",
@@ -37,7 +50,11 @@ class Spent:
         found = {said: getattr(self, name) for name, said in names.items() if getattr(self, name)}
         for name in names:
             setattr(self, name, 0)
-        return found
+        found |= {f"failed: {kind}": count for kind, count in sorted(self.failures.items())}
+        self.failures.clear()
+        whole = int(self.cost * _MILLIONTHS)
+        self.cost -= whole / _MILLIONTHS
+        return found | ({"cost in millionths": whole} if whole else {})
 
 
 @dataclass
@@ -65,12 +82,13 @@ class Purse:
         if limit is not None and self.spent.cost + self._aside + bound > limit:
             raise BuildError(
                 f"{self.spent.cost:.2f} were spent and the next request may cost {bound:.2g}, more than "
-                "`budget.max_cost` allows; every reply is kept: raise it and run the same command again"
+                "`budget.max_cost` allows for one run; every reply is kept: run the same command again to spend as "
+                "much once more, or raise it"
             )
         if most is not None and self.spent.requests >= most:
             raise BuildError(
-                f"{self.spent.requests:,} requests were sent, as many as `budget.max_requests` allows; every reply is "
-                "kept: raise it and run the same command again"
+                f"{self.spent.requests:,} requests were sent, as many as `budget.max_requests` allows for one run; "
+                "every reply is kept: run the same command again to send as many once more, or raise it"
             )
         self.spent.requests += 1
         self._aside += bound
@@ -87,11 +105,12 @@ class Purse:
         return f"{self.spent.requests:,} requests{money}"
 
 
-def cost(prompt_tokens: int, completion_tokens: int, model: Model) -> float:
+def cost(prompt_tokens: float, completion_tokens: float, model: Model) -> float:
     """In the currency of the price; 0 where none is known."""
     if model.price is None:
         return 0.0
-    return (prompt_tokens * model.price.input + completion_tokens * model.price.output) / 1e6
+    whole = (prompt_tokens * model.price.input + completion_tokens * model.price.output) / 1e6
+    return whole * _BATCH_SHARE if model.mode == "batch" else whole
 
 
 def tokens_of(text: str) -> int:

@@ -6,10 +6,11 @@ holds up no request.
 """
 
 import asyncio
+import math
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -33,9 +34,16 @@ CREATE TABLE IF NOT EXISTS batches (
     id TEXT PRIMARY KEY, endpoint TEXT NOT NULL, keys BLOB NOT NULL, made REAL NOT NULL
 ) WITHOUT ROWID;
 """
+_BYTES = "(length(request) + length(reply))"
+_TOKENS = ", ".join(
+    f"coalesce(sum(json_extract(CAST(reply AS TEXT), '$.{name}')), 0)"
+    for name in ("prompt_tokens", "completion_tokens")
+)
 _COLUMNS = 6
 _AT_ONCE = 100
 """Rows in one statement; SQLite takes 999 values at least."""
+_EMPTY_PAGES = 12
+"""More than a file without replies has."""
 _BUSY_MS = 60_000
 _BATCH_SECONDS = 30 * 86400
 """After which no endpoint has a batch's answers any more."""
@@ -68,7 +76,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Share:
-    """What there is of one model."""
+    """What there is of one model, or what of it goes."""
 
     model: str
     replies: int
@@ -76,6 +84,7 @@ class Share:
     prompt_tokens: int
     completion_tokens: int
     oldest: float
+    """Seconds since 1970, as the next."""
     newest: float
 
 
@@ -154,23 +163,60 @@ class Cache:
     def stats(self) -> list[Share]:
         """What there is of each model, the most first."""
         found = self._db.execute(
-            """
-            SELECT model, count(*), sum(length(request) + length(reply)),
-                sum(json_extract(CAST(reply AS TEXT), '$.prompt_tokens')),
-                sum(json_extract(CAST(reply AS TEXT), '$.completion_tokens')), min(made), max(made)
+            f"""
+            SELECT model, count(*), sum({_BYTES}),
+                {_TOKENS}, min(made), max(made)
             FROM replies GROUP BY model ORDER BY 2 DESC, 1
             """
         )
         return [Share(*row) for row in found]
 
-    def prune(self, model: str | None = None, unused_days: float | None = None) -> int:
-        """Forget replies of a model, or those that were not used for so many days, or both; returns how many."""
+    def prune(
+        self,
+        model: str | None = None,
+        unused_days: float | None = None,
+        size: int | None = None,
+        agree: Callable[[Share], None] | None = None,
+    ) -> int:
+        """Forget replies and return how many.
+
+        Those of a model, that were not used for so many days; with a size only so many of them, the longest unused
+        first, that the file becomes no larger. `agree` is told what would go, and raises where it may not.
+        """
         before = time.time() - 86400 * unused_days if unused_days is not None else time.time() + 1
-        done = self._db.execute(
-            "DELETE FROM replies WHERE (? IS NULL OR model = ?) AND used < ?", (model, model, before)
+        self._db.execute("CREATE TEMP TABLE going (key TEXT PRIMARY KEY, bytes INTEGER NOT NULL) WITHOUT ROWID")
+        try:
+            self._db.execute(
+                f"""
+                INSERT INTO going SELECT key, bytes FROM (
+                    SELECT key, {_BYTES} AS bytes, used, sum({_BYTES}) OVER (ORDER BY used, key) AS upto FROM replies
+                    WHERE (:model IS NULL OR model = :model) AND used < :before
+                ) WHERE :over IS NULL OR upto - bytes < :over
+                """,
+                {"model": model, "before": before, "over": None if size is None else self._over(size)},
+            )
+            told = self._db.execute(f"""
+                SELECT count(*), coalesce(sum(bytes), 0), {_TOKENS}, coalesce(min(used), 0), coalesce(max(used), 0)
+                FROM replies JOIN going USING (key)
+            """).fetchone()
+            if told[0] and agree is not None:
+                agree(Share(model or "all models", *told))
+            self._db.execute("DELETE FROM replies WHERE key IN (SELECT key FROM going)")
+        finally:
+            self._db.execute("DROP TABLE going")
+        if told[0]:
+            self._db.execute("VACUUM")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return int(told[0])
+
+    def _over(self, size: int) -> int:
+        """How many bytes of replies must go for the file to be no larger, by what it takes for each of them now."""
+        pages, free, each = (
+            int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_count", "freelist_count", "page_size")
         )
-        self._db.execute("VACUUM")
-        return done.rowcount
+        held = int(self._db.execute(f"SELECT coalesce(sum({_BYTES}), 0) FROM replies").fetchone()[0])
+        return max(0, math.ceil(held * (1 - max(0, size - _EMPTY_PAGES * each) / ((pages - free) * each))))
 
     def batches(self, endpoint: str) -> dict[str, list[str]]:
         """Batches handed over to an endpoint and not yet read, with the keys of their requests."""

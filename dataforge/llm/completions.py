@@ -10,7 +10,7 @@ import orjson
 from dataforge.llm.requests import NoReply, Reply, Request
 from dataforge.llm.settings import Model, Structured
 
-_THOUGHT = re.compile(r"\A\s*<think>(.*?)</think>\s*", re.DOTALL)
+_OPEN, _CLOSE = "<think>", "</think>"
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?\s*```", re.DOTALL | re.IGNORECASE)
 _CUT = ("length", "max_tokens")
 
@@ -75,9 +75,8 @@ def read(answer: Any, schema: Mapping[str, Any] | None, key: str) -> Reply | NoR
     if message.get("refusal") or finish == "content_filter":
         return NoReply("refused", str(message.get("refusal") or "the endpoint's filter took the reply away"))
     reasoning = str(message.get("reasoning_content") or message.get("reasoning") or "")
-    thought = _THOUGHT.match(text)
-    if thought:
-        reasoning, text = reasoning or thought[1].strip(), text[thought.end() :]
+    thought, text = _apart(text)
+    reasoning = reasoning or thought
     if finish in _CUT:
         after = f" after {tokens[1]:,} tokens" if tokens[1] else ""
         return NoReply("truncated", f"the reply was cut off{after}; raise `max_tokens`", text)
@@ -85,6 +84,18 @@ def read(answer: Any, schema: Mapping[str, Any] | None, key: str) -> Reply | NoR
         return NoReply("empty", "the reply says nothing")
     data = None if schema is None else _parsed(text, schema)
     return Reply(text, data, reasoning, str(answer.get("model") or ""), key, tokens[0], tokens[1])
+
+
+def _apart(text: str) -> tuple[str, str]:
+    """What was thought, and what was said after it.
+
+    Where the prompt has opened the thought only its end stands in the text; one that never ends has nothing after it.
+    """
+    before, closed, after = text.partition(_CLOSE)
+    if closed and _OPEN not in before.strip().removeprefix(_OPEN):
+        return before.strip().removeprefix(_OPEN).strip(), after.lstrip()
+    begun = text.lstrip()
+    return (begun.removeprefix(_OPEN).strip(), "") if begun.startswith(_OPEN) and not closed else ("", text)
 
 
 def _fitting(schema: Mapping[str, Any]) -> str:

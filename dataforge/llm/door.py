@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from dataforge import seeds
@@ -19,8 +19,9 @@ from dataforge.llm.batch import BatchEndpoint
 from dataforge.llm.budget import Purse, Spent, cost, tokens_of
 from dataforge.llm.cache import Cache
 from dataforge.llm.completions import NotJsonError
-from dataforge.llm.endpoints import Answer, BrokenError, Endpoint
-from dataforge.llm.limits import Pace, retry_after
+from dataforge.llm.endpoints import BrokenError, Endpoint
+from dataforge.llm.failures import Failure, refused
+from dataforge.llm.limits import Pace
 from dataforge.llm.requests import NoReply, Reply, Request
 from dataforge.llm.settings import Model, Structured
 from dataforge.records import canonical_json
@@ -30,28 +31,14 @@ FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
 HOPELESS = 20
 """Failures after which the door closes: of all requests from the beginning, or for good one after another."""
+_SECRET = 8
+"""A key with fewer characters, such as `EMPTY`, may stand in a reply as a word."""
+_HIDDEN = "[the key]"
 _WAYS: dict[Structured, tuple[Structured, ...]] = {"auto": ("schema", "object", "text")}
 
 
 class _LostError(Exception):
     """A request that failed for good, in a sentence."""
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """A request without a completion."""
-
-    why: str
-    """In one line."""
-    status: int = 0
-    """0 where there was no answer."""
-    wait: float | None = None
-    """Seconds that the endpoint asks for before the next request."""
-    crowded: bool = False
-    """Whether it is the endpoint that has too much to do, whatever is asked."""
-    may_pass: bool = True
-    unfit: bool = False
-    """Whether the endpoint does not know the way in which JSON was asked for."""
 
 
 @dataclass
@@ -88,7 +75,8 @@ class Door:
 
     def __post_init__(self) -> None:
         self._free = asyncio.Semaphore(self.model.at_once)
-        key, ways = self.model.key(), _WAYS.get(self.model.structured, (self.model.structured,))
+        self._key = key = self.model.key()
+        ways = _WAYS.get(self.model.structured, (self.model.structured,))
         for url in self.model.endpoints:
             if self.model.mode == "batch":
                 self._lines.append(_Line(BatchEndpoint(url, key, self.cache, self.model.retries), Pace(), list(ways)))
@@ -180,13 +168,16 @@ class Door:
                     raise self._closed
                 await self.purse.take(bound)
                 spent.requests += 1
+                spent.again += attempt > 0
+                spent.mended += attempt == 0 and again is not None
                 try:
                     found = await self._tried(taken, sent, key)
-                    if not isinstance(found, _Failure):
+                    if not isinstance(found, Failure):
                         taken.pace.answered()
                         answer, reply = found
                         self._count(answer, spent)
                         return taken, sent, answer, reply
+                    spent.failures[found.kind] += 1
                     if found.crowded:
                         taken.pace.crowded(began)
                 finally:
@@ -207,7 +198,7 @@ class Door:
             await asyncio.sleep(wait)
         raise RuntimeError("unreachable")
 
-    async def _tried(self, line: _Line, sent: Mapping[str, Any], key: str) -> tuple[Any, Reply | NoReply] | _Failure:
+    async def _tried(self, line: _Line, sent: Mapping[str, Any], key: str) -> tuple[Any, Reply | NoReply] | Failure:
         """A completion and its text as a reply."""
         self._flying += 1
         try:
@@ -216,19 +207,25 @@ class Door:
             else:
                 answer = await line.endpoint.send(sent)
         except BrokenError as error:
-            return _Failure(str(error))
+            return Failure(self._without_key(str(error)))
+        except BuildError as error:
+            raise BuildError(self._without_key(str(error))) from None
         finally:
             self._flying -= 1
+        if len(self._key or "") >= _SECRET and (secret := (self._key or "").encode()) in answer.body:
+            answer = replace(answer, body=answer.body.replace(secret, _HIDDEN.encode()))
         line.pace.heed(answer.headers)
         if answer.status != 200:
-            wait = retry_after(answer.headers)
-            crowded = wait is not None or answer.status == 429
-            return _Failure(answer.words, answer.status, wait, crowded, _may_pass(answer.status), _unfit(answer))
+            return refused(answer, self._without_key(answer.words))
         try:
             found = answer.json()
             return found, completions.read(found, None, key)
         except ValueError as error:
-            return _Failure(f"half an answer, or none: {error}")
+            return Failure(f"half an answer, or none: {error}")
+
+    def _without_key(self, text: str) -> str:
+        """What an endpoint said, which may hold the key that it was sent."""
+        return text.replace(self._key, _HIDDEN) if self._key else text
 
     def _count(self, answer: Any, spent: Spent) -> None:
         usage = answer.get("usage") or {}
@@ -241,7 +238,7 @@ class Door:
         spread = 0.5 + seeds.share(0, "wait", key, str(attempt))
         return float(min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * spread)
 
-    def _fail(self, line: _Line, failure: "_Failure") -> None:
+    def _fail(self, line: _Line, failure: Failure) -> None:
         if failure.status in (401, 403, 404):
             self._close(
                 f"{self.name}: {line.endpoint.url}: {failure.why}; see `base_url`, `model` and the key in "
@@ -256,7 +253,7 @@ class Door:
                 f"{failure.why}; mend it and run the same command again"
             )
 
-    def _lose(self, line: _Line, failure: "_Failure") -> None:
+    def _lose(self, line: _Line, failure: Failure) -> None:
         self._lost += 1
         if self.model.mode == "batch" and self._succeeded:
             return  # a batch tells all of its failures one after another
@@ -275,15 +272,3 @@ class Door:
 def key_of(said: Mapping[str, Any]) -> str:
     """The name of a request in the cache."""
     return hashlib.sha256(canonical_json(said)).hexdigest()
-
-
-def _may_pass(status: int) -> bool:
-    return status in (408, 409, 429) or status >= 500
-
-
-def _unfit(answer: Answer) -> bool:
-    """Whether an endpoint does not know the way in which JSON was asked for."""
-    words = answer.words.lower()
-    return answer.status in (400, 404, 415, 422, 501) and any(
-        word in words for word in ("response_format", "json_schema", "json_object", "guided", "grammar")
-    )

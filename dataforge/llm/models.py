@@ -76,6 +76,13 @@ class Remembered:
     """Requests without a reply, by model."""
     prompt_tokens: Counter[str] = field(default_factory=Counter)
     """About how many those have."""
+    reply_tokens: Counter[str] = field(default_factory=Counter)
+    """How many their replies have at most."""
+    schemas: int = 0
+    """How many of those are to be answered with JSON."""
+    unbounded: bool = False
+    """Whether a reply to them may have any length."""
+    _missed: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._recorded = {} if self.replay is None else replay.read(self.replay)
@@ -85,13 +92,24 @@ class Remembered:
         """What a step asks with, by the names of its models."""
         return {name: partial(self._ask, name) for name in names}
 
+    def forget(self) -> None:
+        """Count from nought again; a request that was counted is not counted once more."""
+        for counts in (self.missing, self.prompt_tokens, self.reply_tokens):
+            counts.clear()
+        self.schemas, self.unbounded = 0, False
+
     async def _ask(self, name: str, request: Request) -> Reply | NoReply:
         said = completions.logical(request, self.models[name])
         key = key_of(said)
         known = self._recorded.get(key) or (self._cache.get(key) if self._cache else None)
         if known is not None:
             return known
-        self.missing[name] += 1
-        self.prompt_tokens[name] += sum(budget.tokens_of(message["content"]) for message in said["messages"])
+        if key not in self._missed:
+            self._missed.add(key)
+            self.missing[name] += 1
+            self.prompt_tokens[name] += sum(budget.tokens_of(message["content"]) for message in said["messages"])
+            self.reply_tokens[name] += said.get("max_tokens") or 0
+            self.schemas += "schema" in said
+            self.unbounded = self.unbounded or not said.get("max_tokens")
         shown = " ".join(str(said["messages"][-1]["content"]).split())[:200]
         return NoReply("not_asked", f"would ask {said['model']}: {shown}")

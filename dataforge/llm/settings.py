@@ -53,7 +53,7 @@ class Model(Settings):
     """How often a request is sent again that failed for a reason that may pass."""
     price: Price | None = None
     mode: Mode = "live"
-    """`batch` hands all requests over at once, to be done within a day for less; `price` is then that of a batch."""
+    """`batch` hands all requests over at once, to be done within a day; half of `price` is counted for them."""
 
     @field_validator("base_url")
     @classmethod
@@ -94,9 +94,9 @@ class Model(Settings):
 
 
 class Budget(Settings):
-    """Where asking ends; what was asked until then is kept, and a higher budget goes on from there."""
+    """Where one run of a build ends asking; what was asked until then is kept, and the next run goes on from there."""
 
     max_cost: Annotated[float, Field(gt=0)] | None = None
-    """In the currency of the prices."""
+    """In the currency of the prices; a request that might cost more than is left is not sent."""
     max_requests: Annotated[int, Field(ge=1)] | None = None
-    """That are sent, those sent again included."""
+    """That are sent to all models, failed ones and those sent again included, since a provider's quota counts them."""

@@ -29,6 +29,7 @@ from pydantic import Field, model_validator
 from dataforge import config, request_templates
 from dataforge.context import Context
 from dataforge.llm.requests import Ask, NoReply, Reply, Request
+from dataforge.prompt_set import Wanted
 from dataforge.question_replies import ANSWER, FailedError, Turn, holds, schema, turns_of, values_of, written_in
 from dataforge.quotes import stands_in
 from dataforge.records import Chat, Message, Record, Reject, Text, derived_id, language_of
@@ -55,7 +56,7 @@ class Settings(config.Settings):
     """In which ways is asked."""
     turns: Annotated[int, Field(ge=2, le=10)] = 3
     """Questions of a conversation in the style `multi_turn`."""
-    language: Literal["zh", "en", "auto"] = "auto"
+    language: Wanted = "auto"
     """In which is asked; `auto` is that of the passage."""
     prompts: Path | None = None
     """A folder with prompts that win over the project's, relative to the recipe."""
@@ -93,6 +94,12 @@ class Settings(config.Settings):
 def models(settings: Settings) -> tuple[str, ...]:
     """The model that writes and the one that answers again."""
     return tuple(dict.fromkeys([settings.llm, *([settings.round_trip] if settings.round_trip else [])]))
+
+
+def later(settings: Settings) -> Mapping[str, float]:
+    """Each question that is written is answered again."""
+    each = [settings.n * (settings.turns if style == "multi_turn" else 1) for style in settings.styles]
+    return {settings.round_trip: sum(each) / len(each)} if settings.round_trip else {}
 
 
 def reads(settings: Settings, folder: Path) -> list[Path]:

@@ -23,6 +23,7 @@ rewrites and compares, and the one that answers.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +34,7 @@ from pydantic import Field
 from dataforge import config, made_texts, request_templates, seeds
 from dataforge.context import Context, Depends
 from dataforge.llm.requests import Ask, NoReply, Reply, Request
-from dataforge.prompt_set import Language, PromptSet, Tally, language_for, own_folder, refused, single_round
+from dataforge.prompt_set import Language, PromptSet, Tally, Wanted, language_for, own_folder, refused, single_round
 from dataforge.records import Chat, Message, Prompt, Record, Reject, derived_id, group_of
 from dataforge.refusals import refusal
 from dataforge.text import normalised
@@ -74,7 +75,7 @@ class Settings(config.Settings):
     """What may be drawn; one that stands here twice is drawn twice as often."""
     keep: bool = True
     """The record itself stays, before what became of it."""
-    language: Literal["zh", "en", "auto"] = "auto"
+    language: Wanted = "auto"
     """Of the requests; `auto` is that of the record."""
     prompts: Path | None = None
     """A folder of your own with `deepen.en.jinja`, `compare.zh.jinja` and so on, relative to the recipe."""
@@ -201,6 +202,13 @@ def verdict(reply: str) -> bool | None:
 def models(settings: Settings) -> tuple[str, ...]:
     """Who rewrites, and who answers where that is another."""
     return tuple(dict.fromkeys((settings.llm, settings.answerer or settings.llm)))
+
+
+def later(settings: Settings) -> Mapping[str, float]:
+    """Each new instruction is compared with the old one, and answered."""
+    found = Counter({settings.llm: 1})
+    found[settings.answerer or settings.llm] += 1
+    return found
 
 
 def depends(settings: Settings) -> tuple[Depends, ...]:

@@ -17,14 +17,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from dataforge import config, made_texts, request_templates
 from dataforge.context import Context
 from dataforge.llm.requests import Ask, NoReply, Request
-from dataforge.prompt_set import Language, PromptSet, Tally, language_for, own_folder, refused
+from dataforge.prompt_set import Language, PromptSet, Tally, Wanted, language_for, own_folder, refused
 from dataforge.records import Chat, Message, Record, Reject, Text, derived_id, group_of
 from dataforge.refusals import refusal
 from dataforge.text import pieces
@@ -54,7 +54,7 @@ class Settings(config.Settings):
     """Another model that rates in its place."""
     min_rating: Annotated[int, Field(ge=1, le=5)] = 5
     """A pair that is rated lower is rejected."""
-    language: Literal["zh", "en", "auto"] = "auto"
+    language: Wanted = "auto"
     """Of the requests; `auto` is that of the text."""
     prompts: Path | None = None
     """A folder of your own with `write.en.jinja`, `rate.zh.jinja` and so on, relative to the recipe."""
@@ -146,6 +146,11 @@ def _quotes(instruction: str, answer: str) -> bool:
 def models(settings: Settings) -> tuple[str, ...]:
     """Who writes, and who rates where that is another."""
     return tuple(dict.fromkeys((settings.llm, settings.rater or settings.llm)))
+
+
+def later(settings: Settings) -> Mapping[str, float]:
+    """Each instruction is rated."""
+    return {settings.rater or settings.llm: 1}
 
 
 def reads(settings: Settings, folder: Path) -> list[Path]:

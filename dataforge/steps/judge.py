@@ -9,14 +9,16 @@ without any consistent verdict is a reject (`undecided`).
 `mode: score` has each reply of a ranking, or the last answer of a conversation, scored on each of `aspects` by a rubric
 of its own; the score is their mean, and `scores` says each. Any rank or score from before is replaced.
 
-With `reference` the judge also sees an answer known to be right: the record's fact of that name.
+Where a record has tools, the judge sees them before the conversation, and calls of them as JSON. With `reference` the
+judge also sees an answer known to be right: the record's fact of that name.
 
 `judgements` in the facts of a record keeps every raw verdict with its request's hash, `judge` the model, and
 `judge_prompts` the hash of the rubrics. Counted are consistent verdicts, ties and flips, how often the first won of the
 raw verdicts that named a winner (position bias), and how often the longer won of consistent wins (length bias).
 
-A judge does not judge replies of its own (`judge_is_author`), told by `llm` and `model` in their facts, unless
-`judge_may_be_author: true`. Records of other kinds pass, and in pairwise mode conversations too.
+A judge does not judge what it wrote, rewrote or translated itself (`judge_is_author`), told by what the other steps
+leave in the facts (`llm`, `model`, `written_by`, `rewritten_by`, `translated_by`), unless `judge_may_be_author: true`.
+Records of other kinds pass, and in pairwise mode conversations too.
 """
 
 import asyncio
@@ -29,16 +31,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from dataforge import config, request_templates, standings, verdicts
+from dataforge import comparisons, config, request_templates, standings, verdicts
 from dataforge.context import Context
 from dataforge.llm.requests import Ask, NoReply, Request
 from dataforge.llm.requests import Reply as Said
-from dataforge.prompt_set import LANGUAGES, PromptSet, Tally, language_for, own_folder, refused
-from dataforge.records import Chat, Message, Ranking, Record, Reject, canonical_json
+from dataforge.prompt_set import (
+    LANGUAGES,
+    PromptSet,
+    Tally,
+    Wanted,
+    language_for,
+    own_folder,
+    refused,
+    shown,
+    shown_tools,
+)
+from dataforge.records import Chat, Message, Ranking, Record, Reject
 
-Pair = tuple[int, int]
 _DIGITS = 6
-_AUTHOR = ("llm", "model", "model_name")
+_NAMED = "llm"
+_AUTHORS = ("model", "model_name", "written_by", "rewritten_by", "translated_by")
 
 
 class Settings(config.Settings):
@@ -56,7 +68,7 @@ class Settings(config.Settings):
     """The fact of a record that holds an answer known to be right."""
     judge_may_be_author: bool = False
     """Whether a model may judge what it wrote itself."""
-    language: Literal["zh", "en", "auto"] = "auto"
+    language: Wanted = "auto"
     """Of the requests; `auto` is that of the record."""
     prompts: Path | None = None
     """A folder of your own with rubrics, `pairwise.en.jinja` or `<aspect>.zh.jinja`, relative to the recipe."""
@@ -129,13 +141,7 @@ class Asker:
         ]
         replies = await self._ask_all(requests, ask, [reply.facts for reply in record.replies])
         raw = dict(zip(wanted, map(self._verdict, replies), strict=True))
-        points: dict[Pair, int] = {}
-        for one, other in pairs:
-            winner = self._winner(texts, raw, one, other)
-            if winner == "tie":
-                points[one, other] = points[other, one] = 1
-            elif winner is not None:
-                points[winner, other if winner == one else one] = 2
+        points = comparisons.points(texts, pairs, raw, self.tally)
         if not points:
             detail = f"no verdict of {len(pairs)} was the same in both orders"
             raise UnjudgedError("undecided", detail)
@@ -153,34 +159,6 @@ class Asker:
         ]
         facts = {**record.facts, **self._facts(record, replies, told), "ranked_by": method}
         return replace(record, replies=judged, facts=facts)
-
-    def _winner(
-        self, texts: Sequence[str], raw: Mapping[Pair, verdicts.Verdict], one: int, other: int
-    ) -> int | Literal["tie"] | None:
-        """Who won, if both orders agree; counts what they say."""
-        if texts[one] == texts[other]:
-            self.tally.add("same_text")
-            return "tie"
-        ways = raw[one, other], raw[other, one]
-        self.tally.add("pairs")
-        for way in ways:
-            if way != "tie":
-                self.tally.add("raw_wins")
-                self.tally.add("first_wins", int(way == "first"))
-        if ways == ("tie", "tie"):
-            self.tally.add("ties")
-            self.tally.add("consistent")
-            return "tie"
-        if "tie" in ways or ways[0] == ways[1]:
-            self.tally.add("half_ties" if "tie" in ways else "flips")
-            return None
-        winner, loser = (one, other) if ways[0] == "first" else (other, one)
-        self.tally.add("wins")
-        self.tally.add("consistent")
-        if len(texts[winner]) != len(texts[loser]):
-            self.tally.add("wins_of_unequal_length")
-            self.tally.add("longer_wins", int(len(texts[winner]) > len(texts[loser])))
-        return winner
 
     async def _scored(self, record: Ranking, ask: Mapping[str, Ask]) -> Ranking:
         if not record.replies:
@@ -242,7 +220,7 @@ class Asker:
             reference = str(record.facts.get(self.settings.reference) or "")
             if not reference.strip():
                 raise UnjudgedError("no_reference", f"has no fact {self.settings.reference!r} to judge by")
-        said = [{"role": message.role, "content": shown(message)} for message in prompt]
+        said = [*shown_tools(record.tools), *({"role": message.role, "content": shown(message)} for message in prompt)]
         return {"conversation": said, "reference": reference}
 
     def _request(self, record: Record, name: str, schema: Mapping[str, Any], **fields: Any) -> Request:
@@ -265,8 +243,9 @@ class Asker:
     def _check_authors(self, authors: Sequence[Mapping[str, Any]], model: str = "") -> None:
         """Raise where the judge, or the model that it turned out to be, wrote something itself."""
         judge = model or self.settings.llm
-        keys = _AUTHOR[1:] if model else _AUTHOR[:1]
-        if not self.settings.judge_may_be_author and any(facts.get(key) == judge for facts in authors for key in keys):
+        keys = _AUTHORS if model else (_NAMED,)
+        wrote = {name for facts in authors for key in keys for name in str(facts.get(key) or "").split(", ")}
+        if not self.settings.judge_may_be_author and judge in wrote:
             detail = f"{judge} wrote one of the answers; let another judge, or say `judge_may_be_author: true`"
             raise UnjudgedError("judge_is_author", detail)
 
@@ -296,12 +275,6 @@ def start(name: str, settings: Settings, context: Context) -> Asker:
         for language in LANGUAGES
     }
     return Asker(name, settings, prompts, hashes)
-
-
-def shown(message: Message) -> str:
-    """A message as the judge sees it: its text, and the calls of tools as JSON."""
-    calls = [{"name": call.name, "arguments": call.arguments} for call in message.tool_calls]
-    return "\n".join([*([message.text] if message.text else []), *([canonical_json(calls).decode()] if calls else [])])
 
 
 def _mean(scores: Mapping[str, int]) -> float:

@@ -18,14 +18,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from dataforge import config, made_texts, masks, request_templates
 from dataforge.context import Context
 from dataforge.llm.requests import Ask, NoReply, Reply, Request
-from dataforge.prompt_set import Fault, Language, PromptSet, Tally, language_for, own_folder, refused
+from dataforge.prompt_set import Fault, Language, PromptSet, Tally, Wanted, language_for, own_folder, refused, shown
 from dataforge.records import Chat, Message, Record, Reject
 from dataforge.refusals import refusal
 from dataforge.text import normalised
@@ -51,7 +51,7 @@ class Settings(config.Settings):
     """It may have so many times its words."""
     numbers: bool = True
     """Whether numbers must stay."""
-    language: Literal["zh", "en", "auto"] = "auto"
+    language: Wanted = "auto"
     """Of the requests; `auto` is that of the record."""
     prompts: Path | None = None
     """A folder of your own with `rewrite.en.jinja` and `rewrite.zh.jinja`, relative to the recipe."""
@@ -102,7 +102,7 @@ class Asker:
         answer = messages[-1].text
         masked = masks.masked(answer)
         fields = {"style": self.settings.style or "", "persona": self.settings.persona or ""}
-        said = [{"role": message.role, "content": message.text} for message in messages[:-1]]
+        said = [{"role": message.role, "content": shown(message)} for message in messages[:-1]]
         asked = self.prompts.messages("rewrite", language, before=said, answer=masked.text, **fields)
         found: Reply | Fault = Fault("empty", "was not asked for")
         for number in range(_TRIES):
@@ -146,6 +146,11 @@ class Asker:
 def _rewritable(message: Message) -> bool:
     trained = message.role == "assistant" and message.weight != 0
     return trained and not message.tool_calls and bool(message.text.strip())
+
+
+def later(settings: Settings) -> Mapping[str, float]:
+    """What does not pass is asked for once more."""
+    return {settings.llm: _TRIES - 1}
 
 
 def reads(settings: Settings, folder: Path) -> list[Path]:

@@ -13,10 +13,20 @@ whose answer is a refusal is `refused`. The other filters, in English and Chines
 `keyword`, `program`, `punctuation`, `foreign`, `no_output`, `echo` and `unfinished`. Each task that is dropped is a
 reject.
 
-What differs from the papers: there the pool is one, and each request sees what all before it made, which is a matter
-of order; here each seed has its own, so that nothing depends on which reply comes first. There a task too near to one
-in the pool is dropped at once (ROUGE-L above 0.7); here that is a step of its own, over all records, for which the
-seeds should stay (`keep`). Self-Instruct asks for instruction and answer apart and treats classification apart;
+The papers have one pool, which drops a task that is too near to any in it (a ROUGE-L above 0.7) before it is shown.
+That is this step and `novel` after it, once for each generation:
+
+    - {use: self_instruct, llm: writer, path: seeds.jsonl}
+    - {use: novel}
+    - {use: self_instruct, llm: writer, path: seeds.jsonl}
+    - {use: novel}
+
+What stays after `novel`, seeds and tasks of all generations, is the pool, and the next generation is asked from each of
+it. Each new task was compared with all before it, in the order of seeds and not of replies, which is what makes the
+pool the same each time. Within the `rounds` of one such step each seed has a pool of its own. For all that the seeds
+must stay (`keep`).
+
+What else differs: Self-Instruct asks for instruction and answer apart and treats classification apart;
 Alpaca, and this, ask for both at once. Non-ASCII instructions, which Alpaca drops, may be Chinese here.
 """
 
@@ -25,7 +35,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
 from pydantic import Field
@@ -39,6 +49,7 @@ from dataforge.prompt_set import (
     Language,
     PromptSet,
     Tally,
+    Wanted,
     language_for,
     language_of_text,
     own_folder,
@@ -83,7 +94,7 @@ class Settings(config.Settings):
     """The seed stays, before what was made of it."""
     keywords: list[str] | None = None
     """Words that an instruction must not hold, in place of the English and Chinese ones that there are."""
-    language: Literal["zh", "en", "auto"] = "auto"
+    language: Wanted = "auto"
     """Of the requests and so of the tasks; `auto` is that of the record."""
     prompts: Path | None = None
     """A folder of your own with `tasks.en.jinja` and `tasks.zh.jinja`, relative to the recipe."""

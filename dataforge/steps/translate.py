@@ -24,14 +24,14 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from dataforge import config, made_texts, masks, request_templates, translations
 from dataforge.context import Context
 from dataforge.llm.requests import Ask, NoReply, Request
-from dataforge.prompt_set import Fault, Language, PromptSet, Tally, own_folder, refused
+from dataforge.prompt_set import Fault, Language, PromptSet, Tally, Wanted, own_folder, refused
 from dataforge.records import (
     Chat,
     Message,
@@ -67,7 +67,7 @@ class Settings(config.Settings):
     """Characters in one request; a longer text goes in parts."""
     keep: bool = False
     """The original stays, before its translation."""
-    language: Literal["zh", "en", "auto"] = "auto"
+    language: Wanted = "auto"
     """Of the requests; `auto` is that of the record."""
     prompts: Path | None = None
     """A folder of your own with `translate.en.jinja` and `translate.zh.jinja`, relative to the recipe."""
@@ -221,6 +221,11 @@ def _with(record: Record, new: Mapping[str, str], identity: str, facts: Mapping[
             return replace(changed, chosen=chosen, rejected=rejected)
         case _:
             return record
+
+
+def later(settings: Settings) -> Mapping[str, float]:
+    """What does not pass is asked for once more."""
+    return {settings.llm: _TRIES - 1}
 
 
 def reads(settings: Settings, folder: Path) -> list[Path]:

@@ -358,3 +358,29 @@ def test_questions_that_do_not(said: str) -> None:
 )
 def test_a_quotation_stands_in_a_text(quotation: str, text: str, found: bool) -> None:
     assert stands_in(quotation, text) is found
+
+
+BAD = {"answer": "Edda Marlow", "evidence": "built in 1912"}
+
+
+@pytest.mark.parametrize(
+    ("item", "reason"),
+    [
+        ({**BAD, "question": "上文中Edda Marlow造了什么船，在哪里造的，用什么造的？", "answer": ""}, "malformed"),
+        (
+            {**BAD, "question": "上文中Edda Marlow造了什么船，在哪里造的，用什么造的，为什么要这样造，又是给谁造的？"},
+            "length",
+        ),
+        ({**BAD, "question": "上文中Edda Marlow造了什么船，在哪里造的？"}, "language"),
+        ({**BAD, "question": "Is Edda Marlow in the text?"}, "not_self_contained"),
+        ({**BAD, "question": "Is it so that Edda Marlow did?"}, "not_self_contained"),
+        ({**BAD, "question": "Did Edda Marlow build it?"}, "answer_in_question"),
+        ({**BAD, "question": "Who built the ferry?"}, "no_evidence"),
+        ({**WHO, "question": "Who built the ferry?"}, "round_trip"),
+    ],
+)
+def test_what_several_filters_would_drop_goes_by_the_first_in_their_order(item: Mapping[str, Any], reason: str) -> None:
+    """Each fails the filter that is named and most of those after it; both are the same, so the last would drop one."""
+    model = answering(item, item, again="nobody knows")
+    made = take(ENGLISH, model, question_chars=(4, 35), round_trip="other", n=2)
+    assert reasons(made) == [reason, reason]

@@ -18,6 +18,7 @@ from dataforge.build import Options, Outcome, build
 from dataforge.errors import BuildError, ConfigError, ForgeError, InputError
 from dataforge.llm import door, replay
 from dataforge.llm.cache import ENVIRONMENT, Cache
+from tests.dataforge.faulty import started
 from tests.llm_server import Act, Seen, Server
 
 ROWS = [{"instruction": f"Say what {n} and {n} are.", "output": f"They are {2 * n}."} for n in range(60)]
@@ -194,9 +195,14 @@ def test_what_it_will_cost_is_said_before_and_may_be_refused(tmp_path: Path) -> 
         (tmp_path / "out" / "manifest.json").unlink()
         built(path, confirm=said.append)
     assert len(said) == 2
-    assert "writer 60 requests or more" in said[0]
-    assert "at most 6,000 in the replies" in said[0]
-    assert "for at most 0.6" in said[0]
+    assert said[0].startswith("rewrite will send writer 60 requests with about ")
+    assert "at most 6,000 in the replies, and 60 more at most" in said[0]
+    assert "for at most 0.68, or 1.43 with all that may follow" in said[0]
+    assert said[1] == said[0]
+    # 60 replies of 10 tokens in and 5 out.
+    assert (counts["requests"], counts["requests foreseen"], counts["requests foreseen at most"]) == (60, 60, 120)
+    assert counts["cost in millionths"] == 60 * (10 * 10 + 5 * 100)
+    assert counts["cost foreseen at most, in millionths"] > counts["cost in millionths"]
 
 
 def test_recorded_replies_build_without_a_server_and_a_miss_says_which(tmp_path: Path) -> None:
@@ -281,3 +287,25 @@ def test_the_sample_from_passages_to_shards_builds_from_recorded_replies(tmp_pat
     assert stations["length"].passed == 26
     assert not (tmp_path / "llm.sqlite").exists()
     assert not list(check.faults(tmp_path / "out"))
+
+
+def test_an_interrupt_while_asking_says_that_replies_are_kept_and_they_are(tmp_path: Path) -> None:
+    def slow(number: int, seen: Seen) -> Act:
+        return Act(rewritten(number, seen).text, delay=0.05)
+
+    with Server(slow) as server:
+        path = recipe(tmp_path, server.url)
+        command = ("build", str(path), "--out", "out", "--yes", "--workers", "1")
+        with started(tmp_path, *command) as running:
+            running.wait_until(lambda: len(server.answered) >= 16)
+            running.process.send_signal(signal.SIGINT)
+            code, said = running.ended()
+        assert code == 130
+        assert said[-1] == (
+            "interrupted: 0 of 1 parts of 'rewrite' are done and kept, and so is every reply; "
+            "the same command goes on from there"
+        )
+        built(path)
+    times = Counter(server.answered)
+    assert len(times) == 60
+    assert sum(times.values()) - len(times) <= 8

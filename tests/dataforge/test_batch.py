@@ -10,11 +10,11 @@ import pytest
 
 from dataforge.errors import BuildError
 from dataforge.llm import batch, door
-from dataforge.llm.budget import Purse, Spent
+from dataforge.llm.budget import Purse, Spent, cost
 from dataforge.llm.cache import Cache
 from dataforge.llm.door import Door
 from dataforge.llm.requests import NoReply, Reply, Request
-from dataforge.llm.settings import Budget, Model
+from dataforge.llm.settings import Budget, Model, Price
 from tests.asked import say
 from tests.llm_batches import BatchServer, Line
 
@@ -206,3 +206,9 @@ def _identity(content: bytes) -> str:
     import orjson
 
     return str(orjson.loads(content.splitlines()[0])["custom_id"])
+
+
+def test_a_batch_is_counted_with_half_the_price() -> None:
+    price = Price(input=4, output=10)
+    live, handed_over = (Model(base_url="http://x", model="m", price=price, mode=mode) for mode in ("live", "batch"))
+    assert (cost(1_000_000, 500_000, live), cost(1_000_000, 500_000, handed_over)) == (9.0, 4.5)

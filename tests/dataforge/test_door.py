@@ -246,6 +246,9 @@ def test_a_request_that_fails_for_good_is_asked_again_the_next_time(cache: Cache
         (Act("", message={"refusal": "I cannot"}), "refused"),
         (Act("", finish="content_filter"), "refused"),
         (Act(" \n"), "empty"),
+        (Act("<think>hm, yes"), "empty"),
+        (Act("<think>hm</think>"), "empty"),
+        (Act("<think>hm", finish="length"), "truncated"),
     ],
 )
 def test_what_is_cut_off_or_refused_is_no_reply(cache: Cache, act: Act, reason: str) -> None:
@@ -260,6 +263,7 @@ def test_what_is_cut_off_or_refused_is_no_reply(cache: Cache, act: Act, reason: 
     "act",
     [
         Act("<think>\nhm\n</think>\n\nyes"),
+        Act("hm\n</think>\n\nyes"),
         Act("yes", message={"reasoning_content": "hm"}),
         Act("yes", message={"reasoning": "hm"}),
     ],
@@ -376,3 +380,16 @@ def test_a_file_that_is_no_cache_is_named(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"not a database" * 100)
     with pytest.raises(InputError, match="is no cache of replies"):
         Cache(tmp_path / "x")
+
+
+def test_failed_requests_count_towards_the_most_that_may_be_sent(cache: Cache) -> None:
+    with Server(lambda number, seen: Act(status=500) if number % 2 else Act()) as server:
+        requests = [say(str(n)) for n in range(50)]
+        replies, purse = asked(server, cache, requests, Budget(max_requests=20), concurrency=4)
+        assert len(server.seen) == purse.spent.requests == 20
+        kept = sum(isinstance(reply, Reply) for reply in replies)
+        assert kept == len(list(cache.rows())) == 10
+        # The next run may send as many once more, and asks for nothing that it has.
+        asked(server, cache, requests, Budget(max_requests=20), concurrency=4)
+    assert len(server.seen) == 40
+    assert Counter(server.answered).most_common(1)[0][1] == 1

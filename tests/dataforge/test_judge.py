@@ -13,7 +13,7 @@ from dataforge import config, standings
 from dataforge.build import Options, build
 from dataforge.llm.cache import ENVIRONMENT
 from dataforge.llm.requests import NoReply, Request
-from dataforge.records import Chat, Message, Ranking, Reject, Reply, record_id
+from dataforge.records import Chat, Message, Ranking, Reject, Reply, ToolCall, record_id
 from dataforge.steps import judge
 from tests.asked import Model, chat, origin, took
 from tests.context import CONTEXT
@@ -247,3 +247,29 @@ def test_prompts_become_answers_become_judged_pairs(tmp_path: Path, monkeypatch:
     assert len(pairs) == 12
     assert all(pair["chosen"][0]["content"].startswith("wordy-model says") for pair in pairs)
     assert all(pair["margin"] == 1.0 for pair in pairs)
+
+
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+
+
+def test_tools_and_their_calls_are_shown_to_the_judge() -> None:
+    calling = Message("assistant", None, tool_calls=(ToolCall("weather", {"city": "Ghent"}, "c1"),))
+    replies = (Reply(Message("assistant", "Rain, I guess.")), Reply(calling))
+    record = Ranking(record_id("c", "w"), origin(), (Message("user", "Does it rain?"),), replies, (TOOL,))
+    model = Model(longer)
+    (found,) = took(asker(), [record], {"judge": model})
+    assert isinstance(found, Ranking)
+    for request in model.requests:
+        assert '[tools]\n[{"function":{"name":"weather"' in request.messages[-1]["content"]
+        assert any("Ghent" in side and "weather" in side for side in sides(request))
+
+
+@pytest.mark.parametrize("fact", ["model", "written_by", "rewritten_by", "translated_by"])
+def test_a_judge_does_not_score_what_it_made_in_another_step(fact: str) -> None:
+    model = Model(lambda request: '{"reason": "x", "score": 5}')
+    made = chat("What is a river?", "Water.", **{fact: "another, scripted"})
+    (refused,) = took(asker(mode="score"), [made], {"judge": model})
+    assert isinstance(refused, Reject)
+    assert refused.reason == "judge_is_author"
+    (found,) = took(asker(mode="score", judge_may_be_author=True), [made], {"judge": model})
+    assert isinstance(found, Chat)

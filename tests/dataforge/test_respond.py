@@ -1,5 +1,6 @@
 """Answers of several models, by builds against a server on a real socket and by a scripted model."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -148,3 +149,12 @@ def _built(folder: Path, said: dict[str, Any]) -> Outcome:
     path = folder / "recipe.yaml"
     path.write_text(json.dumps(said))
     return build(config.load(path), folder / "out", lambda _: None, Options(workers=1))
+
+
+def test_a_prompt_with_tools_is_a_counted_reject_and_nothing_is_sent() -> None:
+    with_tools = dataclasses.replace(prompt("Does it rain?"), tools=({"name": "weather"},))
+    model = Model(echo)
+    (made,) = took(asker(llm=["writer"]), [with_tools], {"writer": model})
+    assert isinstance(made, Reject)
+    assert made.reason == "tools"
+    assert not model.requests

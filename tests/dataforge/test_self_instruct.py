@@ -1,6 +1,9 @@
 """Tasks made up from seeds: what is shown, how replies are read, and what each filter is for."""
 
+import dataclasses
 import json
+import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,9 +12,10 @@ from dataforge.errors import InputError
 from dataforge.instruction_filters import CHINESE_KEYWORDS, ENGLISH_KEYWORDS, Keywords, Task, fault
 from dataforge.llm.requests import NoReply, Request
 from dataforge.records import Chat, Message, Record, Reject, derived_id
-from dataforge.steps import self_instruct
+from dataforge.steps import novel, self_instruct
 from tests.asked import Model, chat, listed, one, origin, passage, reasons, said, same_in_any_order, took
 from tests.context import CONTEXT
+from tests.gathering import taken
 
 SEEDS = Path(__file__).parents[2] / "samples/corpora/seed_tasks.jsonl"
 SEED = chat("Why is salt put on icy roads?", "Salt water freezes at a lower temperature.")
@@ -43,7 +47,7 @@ def block(instruction: str, output: str = "So it is, and so it was.", given: str
     return f"###\nInstruction: {instruction}\nInput: {given}\nOutput: {output}\n"
 
 
-def questions(made: list[Record | Reject]) -> list[str]:
+def questions(made: Sequence[Record | Reject]) -> list[str]:
     return [each.messages[0].text for each in made if isinstance(each, Chat)]
 
 
@@ -240,3 +244,63 @@ def test_ids_do_not_change_when_another_round_comes() -> None:
     second = listed(one(asker(rounds=2), SEED, numbered))
     assert second[: len(first)] == first
     assert first[1].id == derived_id(SEED.id, "tasks", "0", "0", "0")
+
+
+def alike(one: str, other: str) -> float:
+    """ROUGE-L of two English instructions, by the textbook's table."""
+    left, right = ("".join(char if char.isalnum() else " " for char in text.lower()).split() for text in (one, other))
+    row = [0] * (len(right) + 1)
+    for word in left:
+        before, row = row, [0] * (len(right) + 1)
+        for at, other_word in enumerate(right):
+            row[at + 1] = before[at] + 1 if word == other_word else max(before[at + 1], row[at])
+    return 2 * row[-1] / (len(left) + len(right))
+
+
+VERBS = ("Explain", "Describe", "Summarise", "List", "Compare", "Criticise")
+MATTERS = (
+    "how bees find their way home after a storm",
+    "why old harbours silt up over time",
+    "what a good editor does",
+)
+
+
+def first_shown(request: Request) -> str:
+    """The instruction of the first example."""
+    return request.messages[-1]["content"].partition("Instruction: ")[2].partition("\n")[0]
+
+
+def making(request: Request) -> str:
+    """Three tasks by what the first example is; many seeds make nearly the same ones."""
+    draw = random.Random(first_shown(request))
+    return "".join(block(f"{draw.choice(VERBS)} in two sentences {draw.choice(MATTERS)} today.") for _ in range(3))
+
+
+def test_with_novel_after_each_generation_there_is_one_pool_as_published() -> None:
+    """What stays after each is what one pool takes that compares each new instruction with all before it."""
+    records: list[Record | Reject] = [
+        chat(f"{word} is it that the sea is salt?", "Rivers.") for word in ("Why", "Since when")
+    ]
+    records += [chat("Name a bird that sings at night.", "The nightingale."), SEED]
+    pools: list[list[str]] = []
+    for delays in (None, 1, 2):
+        found = records
+        for name in ("first", "second"):
+            step = dataclasses.replace(asker(), name=name)
+            model = Model(making, delays)
+            asking = [each for each in found if isinstance(each, Chat)]
+            unfolded = [each for made in took(step, asking, {"writer": model}) for each in listed(made)]
+            made = [each for each in unfolded if isinstance(each, Chat)]
+            assert set(map(first_shown, model.requests)) == set(questions(found)), (
+                "each that stays, and no other, is asked from"
+            )
+            pool: list[str] = []
+            for question in questions(made):
+                if all(alike(question, other) < 0.7 for other in pool):
+                    pool.append(question)
+            filter_ = novel.start("novel", novel.Settings(), CONTEXT)
+            found = [each for each in taken(filter_, made) if isinstance(each, Chat)]
+            assert questions(found) == pool
+            assert len(records) < len(pool) < len(made)
+        pools.append(pool)
+    assert pools[0] == pools[1] == pools[2]
