@@ -103,7 +103,7 @@ def _read(opened: "duckdb.DuckDBPyConnection", rules: Rules, dumps: list[Dump]) 
     )
     opened.execute(
         "CREATE TABLE comments (reason VARCHAR, file INTEGER, number BIGINT, line VARCHAR, month BIGINT, one BOOLEAN, "
-        "id VARCHAR, post VARCHAR, author VARCHAR, body VARCHAR, score BIGINT, created BIGINT, retrieved BIGINT, "
+        "id VARCHAR, score BIGINT, retrieved BIGINT, post VARCHAR, author VARCHAR, body VARCHAR, created BIGINT, "
         "edited VARCHAR)"
     )
     for dump in dumps:
@@ -194,7 +194,7 @@ def _comments(opened: "duckdb.DuckDBPyConnection", rules: Rules, dumps: list[Dum
     Most of the others are on posts that are left out, so a line is asked for its post before all of it is parsed.
     """
     is_reply = sql.IS_REPLY_ITSELF if "replies" in dumps[at].columns else sql.IS_REPLY
-    kept = ("id", "post", "x.author", "x.body", "score", "created", sql.RETRIEVED, "x.edited")
+    kept = ("post", "x.author", "x.body", "created", "x.edited")
     taken = _scan(
         opened,
         dumps[at],
@@ -231,14 +231,14 @@ def _comments(opened: "duckdb.DuckDBPyConnection", rules: Rules, dumps: list[Dum
                     ELSE 'broken' END AS reason
             FROM parsed
         ), scored AS (
-            SELECT *, reason IS DISTINCT FROM 'post' AND x.link_id IS NOT NULL AND score IS NOT NULL
+            SELECT *, x.link_id IS NOT NULL AND id IS NOT NULL AS listed, reason IS DISTINCT FROM 'post' AND x.link_id IS NOT NULL AND score IS NOT NULL
                 AND created IS NOT NULL AND NOT {sql.HIDDEN} AND NOT {sql.DELETED_AUTHOR} AS scored
             FROM told
         )
-        SELECT reason, CASE WHEN reason IS NULL OR reason IN ('broken', 'post', 'nested') THEN {at} END,
-            CASE WHEN reason IS NULL OR reason = 'broken' THEN number END,
-            CASE WHEN reason = 'broken' THEN line[:4096] END,
+        SELECT reason, CASE WHEN listed OR reason IN ('broken', 'post', 'nested') THEN {at} END,
+            CASE WHEN listed OR reason = 'broken' THEN number END, CASE WHEN reason = 'broken' THEN line[:4096] END,
             CASE WHEN scored THEN {MONTH} END, CASE WHEN scored THEN score = 1 END,
+            CASE WHEN listed THEN id END, score, {sql.RETRIEVED},
             {", ".join(f"CASE WHEN reason IS NULL THEN {each} END" for each in kept)}
         FROM scored
         """,
@@ -253,11 +253,10 @@ def _join(opened: "duckdb.DuckDBPyConnection", rules: Rules) -> None:
         CREATE TABLE twice AS SELECT file, number FROM (
             SELECT file, number, row_number() OVER (
                 PARTITION BY id
-                ORDER BY retrieved DESC NULLS LAST, score DESC, created, post, author, body, edited, file, number
+                ORDER BY retrieved DESC NULLS LAST, score DESC NULLS LAST, reason NULLS FIRST, created, post, author,
+                    body, edited, file, number
             ) AS place
-            FROM comments WHERE reason IS NULL AND id IN (
-                SELECT id FROM comments WHERE reason IS NULL GROUP BY id HAVING count(*) > 1
-            )
+            FROM comments WHERE id IN (SELECT id FROM comments GROUP BY id HAVING count(*) > 1)
         ) WHERE place > 1;
         UPDATE comments SET reason = 'comment_listed_twice' FROM twice
         WHERE comments.file = twice.file AND comments.number = twice.number AND reason IS NULL;

@@ -175,7 +175,7 @@ def expected(posts: list[Columns], comments: list[Columns], said: Columns) -> tu
         listed.sort(key=lambda each: (last_retrieved(each[0]), each[0]["score"] is None, -(each[0]["score"] or 0)))
         known[id_] = listed[0]
         left_out["post_listed_twice"] += len(listed) - 1
-    by_id: dict[str, list[Columns]] = {}
+    by_id: dict[str, list[tuple[Columns, str | None]]] = {}
     for row in comments:
         post_id = row["link_id"][3:]
         if row["parent_id"] != row["link_id"]:
@@ -189,15 +189,16 @@ def expected(posts: list[Columns], comments: list[Columns], said: Columns) -> tu
         if reason is None and "post_authors" not in said["keep"]:
             own = row.get("is_submitter") or row["author"] == known[post_id][0]["author"]
             reason = "comment_by_post_author" if own else None
-        if reason is None:
-            by_id.setdefault(row["id"], []).append(row)
-        else:
+        if row["parent_id"] == row["link_id"] and known.get(post_id, (row, "absent"))[1] is None:
+            by_id.setdefault(row["id"], []).append((row, reason))
+        if reason is not None:
             left_out[reason] += 1
     on: dict[str, list[Columns]] = {}
-    for listed_comments in by_id.values():
-        listed_comments.sort(key=lambda row: (last_retrieved(row), -row["score"]))
-        on.setdefault(listed_comments[0]["link_id"][3:], []).append(listed_comments[0])
-        left_out["comment_listed_twice"] += len(listed_comments) - 1
+    for each in by_id.values():
+        each.sort(key=lambda of: (last_retrieved(of[0]), of[0]["score"] is None, -(of[0]["score"] or 0), bool(of[1])))
+        left_out["comment_listed_twice"] += sum(reason is None for _, reason in each[1:])
+        if each[0][1] is None:
+            on.setdefault(each[0][0]["link_id"][3:], []).append(each[0][0])
     found = []
     for id_, (row, reason) in known.items():
         these = on.get(id_, [])
