@@ -5,8 +5,9 @@
         {% block user %}{{ passage }}{% endblock %}
 
 The block `system` may be missing. Worked examples, which small models need to keep to a form, stand as turns before
-the request: `{% block user_1 %}` and `{% block assistant_1 %}`, `user_2` and so on. Blanks around a block are cut off; a
-field that is missing is an error. A recipe may name a folder of its own with the same names in it, whose files then win.
+the request: `{% block user_1 %}` and `{% block assistant_1 %}`, `user_2` and so on. Blanks around a block are cut off,
+and a field that is missing is an error. A recipe may name a folder of its own with the same names in it, whose files
+then win.
 """
 
 import re
