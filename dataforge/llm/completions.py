@@ -148,7 +148,7 @@ def _embedded(text: str) -> Iterator[Any]:
 
 def _accepted(schema: Mapping[str, Any]) -> dict[str, Any]:
     """A schema with which more than was asked for is no fault: keys that nobody reads, items that nobody takes."""
-    taken = _open(schema)
+    taken: dict[str, Any] = _open(schema)
     name = _only_list(schema)
     if name is not None:
         taken["properties"][name].pop("maxItems", None)
