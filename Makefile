@@ -15,7 +15,7 @@ test: .venv/test-installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/cog -I . --check --diff README.md
-	$(BIN)/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 docs: .venv/test-installed
 	$(BIN)/cog -I . -r README.md

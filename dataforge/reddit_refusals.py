@@ -14,12 +14,17 @@ MONTH = "(year(make_timestamp(created * 1000000)) * 100 + month(make_timestamp(c
 """The month of a row's time, as 201903."""
 
 
-def refuse_halves(opened: "duckdb.DuckDBPyConnection", names: Sequence[str]) -> None:
-    """Raise `InputError` where files hold no posts, or no comments, as the tables `posts` and `comments` tell."""
+def refuse_halves(opened: "duckdb.DuckDBPyConnection", names: Sequence[str], answers: int) -> None:
+    """Raise `InputError` where files hold no posts, or no comments, as the tables `posts` and `comments` tell, beside
+    whose comments there are so many `answers` to others.
+    """
     posts = opened.execute("SELECT 1 FROM posts LIMIT 1").fetchone()
-    comments = opened.execute(
-        "SELECT 1 FROM comments WHERE reason IS NULL OR reason NOT IN ('post', 'blank', 'nested', 'broken') LIMIT 1"
-    ).fetchone()
+    comments = (
+        answers
+        or opened.execute(
+            "SELECT 1 FROM comments WHERE reason IS NULL OR reason NOT IN ('post', 'blank', 'nested', 'broken') LIMIT 1"
+        ).fetchone()
+    )
     if posts and comments:
         return
     listed = ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")

@@ -35,9 +35,10 @@ POST_COLUMNS = json.dumps(
         **dict.fromkeys(("over_18", "is_self"), "BOOLEAN"),
     }
 )
-COMMENT_COLUMNS = json.dumps({**_BOTH, "parent_id": "VARCHAR", "body": "VARCHAR", "is_submitter": "BOOLEAN"})
+COMMENT_COLUMNS = json.dumps({**_BOTH, "body": "VARCHAR", "is_submitter": "BOOLEAN"})
 ID = "lower(coalesce(x.id, x.name[4:]))"
-LINK = "lower(CASE WHEN starts_with(x.link_id, 't3_') THEN x.link_id[4:] ELSE x.link_id END)"
+LINKED = "lower(CASE WHEN starts_with(link, 't3_') THEN link[4:] ELSE link END)"
+"""The id of the post that a comment's `link` names."""
 CREATED = "TRY_CAST(x.created_utc AS BIGINT)"
 SCORE = "TRY_CAST(x.score AS BIGINT)"
 RETRIEVED = "TRY_CAST(coalesce(x._meta.retrieved_2nd_on, x.retrieved_on, x.retrieved_utc) AS BIGINT)"
@@ -113,9 +114,8 @@ def post_reason(rules: Rules) -> str:
 
 
 def comment_reason(rules: Rules) -> str:
-    """The first rule that leaves a comment out by what it says itself, or null."""
+    """The first rule that leaves a comment on a post that is kept out, or null."""
     chain = [
-        ("x.parent_id IS DISTINCT FROM x.link_id", "not_top_level"),
         (f"{SCORE} IS NULL", "without_score"),
         (f"{SCORE} < {rules.min_comment_score}", "low_score"),
         (
@@ -132,8 +132,8 @@ def comment_reason(rules: Rules) -> str:
 
 
 def by_post_author(rules: Rules) -> str:
-    """Whether a comment is by who wrote its post, `p`."""
-    return "false" if "post_authors" in rules.keep else "coalesce(x.is_submitter, false) OR x.author = p.author"
+    """Whether a comment is by its post's author, `post_author`."""
+    return "false" if "post_authors" in rules.keep else "coalesce(x.is_submitter, false) OR x.author = post_author"
 
 
 def _of_both(rules: Rules) -> list[tuple[str, str]]:

@@ -36,8 +36,8 @@ def threads(files: assembly.Files, rules: Rules, scratch: Path, tally: assembly.
     """
     dumps = [Dump(name, path) for name, path in files]
     with assembly.database(scratch, "threads.duckdb") as opened:
-        assembly.asked(opened, lambda asked: _read(asked, rules, dumps))
-        refuse_halves(opened, [dump.name for dump in dumps])
+        answers = assembly.asked(opened, lambda asked: _read(asked, rules, dumps))
+        refuse_halves(opened, [dump.name for dump in dumps], answers)
         if rules.dead_scores == "refuse":
             refuse_dead_scores(opened)
         assembly.asked(opened, lambda asked: _join(asked, rules))
@@ -49,7 +49,7 @@ def threads(files: assembly.Files, rules: Rules, scratch: Path, tally: assembly.
         for row in _rows(opened):
             number, replies = number + 1, replies + len(row["comments"])
             yield number, row
-        _count(opened, dumps, faults, number, replies, tally)
+        _count(opened, dumps, faults, number, replies, answers, tally)
 
 
 def _count(
@@ -58,6 +58,7 @@ def _count(
     faults: int,
     rows: int,
     replies: int,
+    answers: int,
     tally: assembly.Assembly,
 ) -> None:
     rejected = Counter(
@@ -70,6 +71,7 @@ def _count(
     )
     for reason in (*_NO_RECORDS, "broken"):
         del rejected[reason]
+    rejected["comment_not_top_level"] += answers
     ((joined,),) = opened.execute("SELECT count(*) FROM comments WHERE reason IS NULL").fetchall()
     if joined != replies:
         raise RuntimeError(f"of {joined} comments {replies} came to their threads")
@@ -90,8 +92,10 @@ def _count(
     tally.count(read=rows + joined + rejected.total(), passed=rows, joined=joined, rejected=rejected)
 
 
-def _read(opened: "duckdb.DuckDBPyConnection", rules: Rules, dumps: list[Dump]) -> None:
-    """Have all posts in the table `posts`, and in `comments` those that are kept, with the counts of the others."""
+def _read(opened: "duckdb.DuckDBPyConnection", rules: Rules, dumps: list[Dump]) -> int:
+    """Have all posts in the table `posts`, and in `comments` those on posts and what becomes of each; returns how many
+    more answer another comment.
+    """
     opened.execute(
         "CREATE TABLE posts (file INTEGER, number BIGINT, id VARCHAR, reason VARCHAR, author VARCHAR, community "
         "VARCHAR, title VARCHAR, body VARCHAR, score BIGINT, created BIGINT, retrieved BIGINT, edited VARCHAR, "
@@ -109,16 +113,15 @@ def _read(opened: "duckdb.DuckDBPyConnection", rules: Rules, dumps: list[Dump]) 
         # A file that holds posts alone need not be read for its comments.
         mixed = {at for at in sorted(first) if _posts(opened, rules, dumps, at)}
         _settle_posts(opened)
-        for at in range(len(dumps)):
-            if at in mixed or at not in first:
-                _comments(opened, rules, dumps, at)
+        read = [at for at in range(len(dumps)) if at in mixed or at not in first]
+        answers = sum(_comments(opened, rules, dumps, at) for at in read)
         found = opened.execute(
             "SELECT DISTINCT file, reason FROM comments WHERE reason IN ('post', 'nested')"
         ).fetchall()
         nested = {at for at, reason in found if reason == "nested"}
         late = {at for at, reason in found if reason == "post"} - first
         if not nested and not late:
-            return
+            return answers
         # Files that begin as if they held comments alone, and hold more.
         for at in nested:
             dumps[at].nested = True
@@ -127,20 +130,22 @@ def _read(opened: "duckdb.DuckDBPyConnection", rules: Rules, dumps: list[Dump]) 
         opened.execute("DELETE FROM comments")
 
 
-def _scan(opened: "duckdb.DuckDBPyConnection", dump: Dump, query: str) -> None:
+def _scan(opened: "duckdb.DuckDBPyConnection", dump: Dump, query: str) -> int:
+    """Insert what a query makes of a dump's `lines`; returns the number of rows."""
     refused: list[InputError] = []
     reader = pa.RecordBatchReader.from_batches(SCHEMA, until_refused(dump, refused))
     opened.register("lines", reader)
     # Nobody knows how many lines will come, so the planner takes them for few and would keep them all in memory; and a
     # filter that it moved would parse each line again.
-    opened.execute("SET disabled_optimizers = 'join_order,build_side_probe_side,filter_pushdown'")
+    opened.execute("SET disabled_optimizers = 'join_order,build_side_probe_side,filter_pullup,filter_pushdown'")
     try:
-        opened.execute(query)
+        ((taken,),) = opened.execute(query).fetchall()
     finally:
         opened.execute("RESET disabled_optimizers")
         opened.unregister("lines")
     for error in refused:
         raise error
+    return int(taken)
 
 
 def _posts(opened: "duckdb.DuckDBPyConnection", rules: Rules, dumps: list[Dump], at: int) -> bool:
@@ -183,46 +188,62 @@ def _settle_posts(opened: "duckdb.DuckDBPyConnection") -> None:
     )
 
 
-def _comments(opened: "duckdb.DuckDBPyConnection", rules: Rules, dumps: list[Dump], at: int) -> None:
+def _comments(opened: "duckdb.DuckDBPyConnection", rules: Rules, dumps: list[Dump], at: int) -> int:
+    """Take a file's comments; returns of how many no more was looked at than that they answer another comment.
+
+    Most of the others are on posts that are left out, so a line is asked for its post before all of it is parsed.
+    """
     is_reply = sql.IS_REPLY_ITSELF if "replies" in dumps[at].columns else sql.IS_REPLY
     kept = ("id", "post", "x.author", "x.body", "score", "created", sql.RETRIEVED, "x.edited")
-    _scan(
+    taken = _scan(
         opened,
         dumps[at],
         f"""
         INSERT INTO comments
-        WITH looked AS (SELECT number, line, {is_reply} AS reply FROM lines), parsed AS (
-            SELECT number, line, reply,
-                CASE WHEN NOT reply THEN TRY(json_transform(line, '{sql.COMMENT_COLUMNS}')) END AS x
-            FROM looked
+        WITH looked AS (
+            SELECT number, line, TRY(json_extract_string(line, ['$.link_id', '$.parent_id', '$.replies'])) AS seen
+            FROM lines WHERE NOT {is_reply}
+        ), linked AS (
+            SELECT number, line, seen[1] AS link, seen[2] AS parent, starts_with(seen[3], '{{') AS nested FROM looked
+        ), named AS (
+            SELECT number, line, {sql.LINKED} AS post, parent IS DISTINCT FROM link AS below, nested FROM linked
+        ), joined AS (
+            SELECT number, line, post, p.author AS post_author, CASE
+                WHEN post IS NULL OR nested THEN NULL
+                WHEN below THEN 'comment_not_top_level'
+                WHEN p.id IS NULL THEN 'comment_without_post'
+                WHEN p.reason IS NOT NULL THEN 'comment_on_left_out_post' END AS by_post
+            FROM named
+            LEFT JOIN (SELECT id, reason, author FROM posts WHERE reason IS DISTINCT FROM 'post_listed_twice') AS p
+            ON p.id = post
+        ), parsed AS (
+            SELECT number, line, post, post_author, by_post,
+                CASE WHEN by_post IS NULL THEN TRY(json_transform(line, '{sql.COMMENT_COLUMNS}')) END AS x
+            FROM joined
         ), told AS (
-            SELECT number, line, x, {sql.LINK} AS post, {sql.SCORE} AS score, {sql.CREATED} AS created, {sql.ID} AS id,
-                CASE WHEN reply THEN 'comment_not_top_level'
+            SELECT number, line, x, post, {sql.SCORE} AS score, {sql.CREATED} AS created, {sql.ID} AS id,
+                CASE WHEN by_post IS NOT NULL THEN by_post
                     WHEN starts_with(coalesce(x.replies, ''), '{{') THEN 'nested'
                     WHEN {sql.IS_POST} THEN 'post'
-                    WHEN {sql.IS_COMMENT} THEN {sql.comment_reason(rules)}
+                    WHEN {sql.IS_COMMENT} THEN coalesce({sql.comment_reason(rules)},
+                        CASE WHEN {sql.by_post_author(rules)} THEN 'comment_by_post_author' END)
                     WHEN x IS NULL AND trim(line, E' \\t\\r\\n') = '' THEN 'blank'
-                    ELSE 'broken' END AS own
+                    ELSE 'broken' END AS reason
             FROM parsed
-        ), joined AS (
-            SELECT told.*, coalesce(own, CASE
-                WHEN p.id IS NULL THEN 'comment_without_post'
-                WHEN p.reason IS NOT NULL THEN 'comment_on_left_out_post'
-                WHEN {sql.by_post_author(rules)} THEN 'comment_by_post_author' END) AS reason,
-                own IS DISTINCT FROM 'post' AND x.link_id IS NOT NULL AND score IS NOT NULL AND created IS NOT NULL
-                    AND NOT {sql.HIDDEN} AND NOT {sql.DELETED_AUTHOR} AS scored
+        ), scored AS (
+            SELECT *, reason IS DISTINCT FROM 'post' AND x.link_id IS NOT NULL AND score IS NOT NULL
+                AND created IS NOT NULL AND NOT {sql.HIDDEN} AND NOT {sql.DELETED_AUTHOR} AS scored
             FROM told
-            LEFT JOIN (SELECT id, reason, author FROM posts WHERE reason IS DISTINCT FROM 'post_listed_twice') AS p
-            ON p.id = CASE WHEN own IS NULL THEN post END
         )
         SELECT reason, CASE WHEN reason IS NULL OR reason IN ('broken', 'post', 'nested') THEN {at} END,
             CASE WHEN reason IS NULL OR reason = 'broken' THEN number END,
             CASE WHEN reason = 'broken' THEN line[:4096] END,
             CASE WHEN scored THEN {MONTH} END, CASE WHEN scored THEN score = 1 END,
             {", ".join(f"CASE WHEN reason IS NULL THEN {each} END" for each in kept)}
-        FROM joined
+        FROM scored
         """,
     )
+    return dumps[at].lines - taken
 
 
 def _join(opened: "duckdb.DuckDBPyConnection", rules: Rules) -> None:

@@ -1,5 +1,6 @@
 """Randomness has a name, never a position: what a name draws does not change when other names come or go."""
 
+import functools
 import hashlib
 from collections.abc import Callable
 
@@ -13,14 +14,15 @@ def draw(seed: int, *names: str) -> int:
 
 
 def drawer(seed: int, *names: str) -> Callable[[str, str], int]:
-    """What draws as `draw(seed, *names, one, other)` does for many twos of names, in half the time."""
+    """What draws as `draw(seed, *names, one, other)` does for many twos of some names, in a third of the time."""
     begun = hashlib.blake2b(digest_size=8, key=seed.to_bytes(16, "little", signed=True))
     for name in names:
         begun.update(_told_apart(name))
+    told_apart = functools.cache(_told_apart)
 
     def drawn(one: str, other: str) -> int:
         digest = begun.copy()
-        digest.update(_told_apart(one) + _told_apart(other))
+        digest.update(told_apart(one) + told_apart(other))
         return int.from_bytes(digest.digest(), "little")
 
     return drawn

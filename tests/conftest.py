@@ -26,6 +26,12 @@ CORPUS = [
     "What is the capital of France? The capital of France is Paris.",
     "你好 你是谁? 我是一个小模型。法国的首都是巴黎。",
 ]
+LONGEST = ("test_processes.py", "test_faults.py", "test_train_command.py", "test_build_faults.py", "test_gpu_bench.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files begin, so that none is left to one process at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

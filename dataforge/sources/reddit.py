@@ -12,7 +12,8 @@ What is taken is settled as in Stanford's SHP, and the values can be set: posts 
 points, from before 2023, not edited and not for adults, with their best 50 comments of at least 2 points; nothing that
 is deleted or by a deleted user or a moderator, and no comment by who wrote the post. Beyond SHP, what is stickied, by
 a bot or of a hidden score is left out; `keep:` takes any of these. The station `threads` of the funnel counts what each
-rule leaves out. A month whose scores are from before anybody voted is refused.
+rule leaves out: of comments first those that answer another comment, then those on a post that is not taken, then the
+others by what they say themselves. A month whose scores are from before anybody voted is refused.
 
 `&amp;`, `&gt;` and `&lt;` become their characters, links their text, and what communities call things by its words.
 """
@@ -121,21 +122,19 @@ def _clean(found: str | None, settings: Settings) -> str:
         said = said.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
     if settings.links == "text" and "](" in said:
         said = _LINK.sub(r"\1", said)
-    if settings.abbreviations:
-        said = _expanded(said, tuple(settings.abbreviations.items()))
-    return said.strip()
+    return _expanded(said, settings.abbreviations).strip()
 
 
-def _expanded(said: str, words: tuple[tuple[str, str], ...]) -> str:
+def _expanded(said: str, words: Mapping[str, str]) -> str:
     """Names as whole words by what they mean; a colon or dash after one that ends in `that` goes."""
-    if not any(name in said for name, _ in words):
+    if not any(map(said.__contains__, words)):
         return said
-    return _pattern(words).sub(functools.partial(_word, dict(words)), said)
+    return _pattern(tuple(words)).sub(functools.partial(_word, words), said)
 
 
 @functools.lru_cache(maxsize=8)
-def _pattern(words: tuple[tuple[str, str], ...]) -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w)({'|'.join(re.escape(name) for name, _ in words)})(?!\w)(\s*[:,-](?=\s))?")
+def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w)({'|'.join(map(re.escape, names))})(?!\w)(\s*[:,-](?=\s))?")
 
 
 def _word(words: Mapping[str, str], found: re.Match[str]) -> str:

@@ -41,7 +41,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import combinations
+from itertools import combinations, starmap
 from typing import Annotated, Any, Literal
 
 import duckdb
@@ -154,20 +154,12 @@ class Step:
         return [self._preference(record, *pair, known) for pair in found.pairs]
 
     def _compared(self, found: Sequence[Answer], post: str) -> Found:
-        settings, prefer, checks = self.settings, votes.RULES[self.settings.rule], self.checks
-        counts = {"compared": len(found) * (len(found) - 1) // 2}
-        pairs: list[Pair] = []
-        for earlier, later in combinations(found, 2):
-            verdict = prefer(earlier, later)
-            if isinstance(verdict, str):
-                counts[verdict] = counts.get(verdict, 0) + 1
-                continue
-            for name, holds in checks:
-                if not holds(*verdict):
-                    counts[name] = counts.get(name, 0) + 1
-                    break
-            else:
-                pairs.append(verdict)
+        settings = self.settings
+        verdicts: list[Pair | str] = list(starmap(votes.RULES[settings.rule], combinations(found, 2)))
+        if self.checks:
+            verdicts = list(map(self._checked, verdicts))
+        counts = {"compared": len(verdicts), **Counter(each for each in verdicts if isinstance(each, str))}
+        pairs = [each for each in verdicts if not isinstance(each, str)]
         if settings.author_on_both_sides == "drop":
             authors = votes.two_sided(pairs)
             kept = [pair for pair in pairs if pair[0].author not in authors and pair[1].author not in authors]
@@ -176,6 +168,12 @@ class Step:
             counts["pairs_per_post"] = len(pairs) - settings.pairs_per_post
             pairs = votes.drawn(pairs, settings.pairs_per_post, self.seed, "cap", post)
         return Found(pairs, counts)
+
+    def _checked(self, verdict: Pair | str) -> Pair | str:
+        """The name of the first check that a pair fails; else the verdict as it is."""
+        if isinstance(verdict, str):
+            return verdict
+        return next((name for name, holds in self.checks if not holds(*verdict)), verdict)
 
     def _preference(self, record: Ranking, better: Answer, worse: Answer, known: Mapping[str, Any]) -> Preference:
         ratio = better.scaled / worse.scaled if worse.scaled > 0 else None

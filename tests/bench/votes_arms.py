@@ -6,6 +6,7 @@ Both take what `sources/reddit` takes by default, make pairs by SHP's rule, keep
 pandas shares no code with what it is compared to. A line of JSON tells what came out and when.
 """
 
+import gc
 import json
 import multiprocessing
 import sys
@@ -22,14 +23,15 @@ WORKERS = 2
 
 
 def forge(folder: Path, target: Path) -> dict[str, Any]:
-    """Join the threads in this process, then mine their parts in two, as a build does."""
+    """Join the threads in this process, then mine their parts in two that stand ready, as a build does."""
     from dataforge import assembly, unpack
     from dataforge.sources import reddit
 
     begun, tally = time.monotonic(), assembly.Assembly()
     files = sorted((path.name, path) for path in folder.iterdir())
     facts: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(dir=target.parent) as place:
+    pool = multiprocessing.get_context("spawn").Pool(WORKERS)
+    with tempfile.TemporaryDirectory(dir=target.parent) as place, pool:
         scratch = Path(place)
         rows = (("", *row) for row in reddit.assemble(files, reddit.Settings(), scratch, tally))
         parts = []
@@ -38,8 +40,7 @@ def forge(folder: Path, target: Path) -> dict[str, Any]:
             parts[-1].write_bytes(content)
         joined = time.monotonic()
         target.mkdir()
-        with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
-            counts = pool.starmap(_mined, [(part, target / f"{part.stem}.parquet") for part in parts])
+        counts = pool.starmap(_mined, [(part, target / f"{part.stem}.parquet") for part in parts])
     return {
         "threads": tally.passed,
         "replies": tally.joined,
@@ -51,6 +52,7 @@ def forge(folder: Path, target: Path) -> dict[str, Any]:
 
 
 def _mined(part: Path, target: Path) -> tuple[int, int]:
+    gc.disable()  # as a build does within a task
     from dataforge import readers
     from dataforge.context import Context
     from dataforge.readers import Part, Span

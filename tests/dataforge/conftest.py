@@ -1,6 +1,7 @@
 """A small recipe over the tiny base model, and the command line as a user calls it."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -9,18 +10,25 @@ from typing import Any
 
 import pytest
 
+from tests import forked
+
 Forge = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
 def forge(tmp_path: Path) -> Forge:
-    """Run a command in the test's folder; returns its exit code and what it printed."""
+    """Run a command in the test's folder; returns its exit code and what it printed.
+
+    With an environment of its own it starts from nothing, as libraries look at theirs when they are loaded.
+    """
 
     def run(*arguments: str | Path, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        import os
-
+        line = [str(each) for each in arguments]
+        if not environment:
+            ended = forked.forge(line, tmp_path, stdin=stdin)
+            return subprocess.CompletedProcess(line, ended.code, ended.stdout, ended.stderr)
         return subprocess.run(
-            [sys.executable, "-m", "dataforge", *map(str, arguments)],
+            [sys.executable, "-m", "dataforge", *line],
             cwd=tmp_path,
             input=stdin,
             capture_output=True,

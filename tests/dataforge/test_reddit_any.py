@@ -146,7 +146,6 @@ def post_reason(row: Columns, said: Columns) -> str | None:
 def comment_reason(row: Columns, said: Columns) -> str | None:
     score = row["score"]
     rules = [
-        ("", "not_top_level", row["parent_id"] != row["link_id"]),
         ("", "without_score", score is None),
         ("", "low_score", score is not None and score < said["min_comment_score"]),
         ("", "deleted", lost(row, "body") or not row["body"]),
@@ -178,12 +177,15 @@ def expected(posts: list[Columns], comments: list[Columns], said: Columns) -> tu
         left_out["post_listed_twice"] += len(listed) - 1
     by_id: dict[str, list[Columns]] = {}
     for row in comments:
-        reason = comment_reason(row, said)
         post_id = row["link_id"][3:]
-        if reason is None and post_id not in known:
+        if row["parent_id"] != row["link_id"]:
+            reason: str | None = "comment_not_top_level"
+        elif post_id not in known:
             reason = "comment_without_post"
-        if reason is None and known[post_id][1]:
+        elif known[post_id][1]:
             reason = "comment_on_left_out_post"
+        else:
+            reason = comment_reason(row, said)
         if reason is None and "post_authors" not in said["keep"]:
             own = row.get("is_submitter") or row["author"] == known[post_id][0]["author"]
             reason = "comment_by_post_author" if own else None

@@ -1,25 +1,23 @@
 """`forge train` in a process of its own that can be killed, or run out of disk, at an instant that is chosen.
 
-Processes are forked off one that has done a run already (see warm.py), so that each costs a fraction of a second.
+Processes are forked off one that has done a run already (see tests/forked.py): each costs a fraction of a second.
 """
 
 import json
-import multiprocessing
 import os
 import resource
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dataforge.cli import run
+from tests import forked
 
 RUNS = "runs"
 """Files below a folder of this name are a run's."""
@@ -73,39 +71,14 @@ class Ended:
 
 def forge(arguments: list[str], folder: Path, fault: Fault | None = None, kill_after: float | None = None) -> Ended:
     """Run a command in `folder`, with what happens to it on the way."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.trainkit.warm"])
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(arguments, folder, sender, fault))
-    process.start()
-    sender.close()
-    receiver.recv_bytes()
-    started = time.perf_counter()
-    if kill_after is not None:
-        process.join(kill_after)
-        process.kill()
-    process.join()
-    seconds = time.perf_counter() - started
-    said = b""
-    while part := os.read(receiver.fileno(), 1 << 16):
-        said += part
-    receiver.close()
-    assert process.exitcode is not None
-    return Ended(process.exitcode, said.decode(), seconds)
+    ended = forked.forge(arguments, folder, first=partial(_listen, fault), kill_after=kill_after)
+    return Ended(ended.code, ended.stdout + ended.stderr, ended.seconds)
 
 
-def _child(arguments: list[str], folder: Path, told: Connection, fault: Fault | None) -> None:
-    os.chdir(folder)
+def _listen(fault: Fault | None) -> None:
     torch.set_num_threads(1)
-    told.send_bytes(b"ready")
-    os.dup2(told.fileno(), 1)
-    os.dup2(told.fileno(), 2)
-    if fault is not None:
-        _listen(fault)
-    sys.exit(run(arguments))
-
-
-def _listen(fault: Fault) -> None:
+    if fault is None:
+        return
     count = 0
 
     def hear(event: str, values: tuple[Any, ...]) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests import forked
+
 from .conftest import random_windows, write_build
 
 FORGE = [sys.executable, "-m", "dataforge"]
@@ -48,6 +50,9 @@ def start(command: list[str], folder: Path, *arguments: str) -> "subprocess.Pope
 
 
 def run(command: list[str], folder: Path, *arguments: str) -> tuple[int, str, str]:
+    if command == FORGE and "--processes" not in arguments:
+        alone = forked.forge(["train", "recipe.yaml", *arguments], folder)
+        return alone.code, alone.stdout, alone.stderr
     process = start(command, folder, "recipe.yaml", *arguments)
     output, errors = process.communicate()
     return process.returncode, output, errors
