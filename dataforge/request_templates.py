@@ -4,10 +4,13 @@
         {% block system %}You write questions.{% endblock %}
         {% block user %}{{ passage }}{% endblock %}
 
-The block `system` may be missing. Blanks around a block are cut off; a field that is missing is an error. A recipe may
-name a folder of its own with the same names in it, whose files then win.
+The block `system` may be missing. Worked examples, which small models need to keep to a form, stand as turns before
+the request: `{% block user_1 %}` and `{% block assistant_1 %}`, `user_2` and so on. Blanks around a block are cut off,
+and a field that is missing is an error. A recipe may name a folder of its own with the same names in it, whose files
+then win.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from dataforge import data_files, sandbox
 from dataforge.errors import TemplateError, first_line
 
 BLOCKS = ("system", "user")
+_EXAMPLE = re.compile(r"(user|assistant)_([1-9])")
 
 
 class RequestTemplate:
@@ -36,23 +40,26 @@ class RequestTemplate:
         except jinja2.TemplateSyntaxError as error:
             raise TemplateError(f"{path}:{error.lineno}: {error.message}") from None
         known = self._template.blocks
-        if "user" not in known or set(known) - set(BLOCKS):
+        numbers = sorted({match[2] for match in map(_EXAMPLE.fullmatch, known) if match})
+        turns = [f"{role}_{number}" for number in numbers for role in ("user", "assistant")]
+        if "user" not in known or set(known) - set(BLOCKS) != set(turns):
             raise TemplateError(
-                f"{path}: holds the blocks {', '.join(known) or 'none'}; it needs user, and may have system"
+                f"{path}: holds the blocks {', '.join(known) or 'none'}; it needs user, and may have system, and "
+                "examples: user_1 with assistant_1, user_2 with assistant_2, ..."
             )
+        self._order = [name for name in ("system", *turns, "user") if name in known]
 
     def messages(self, **fields: Any) -> tuple[Mapping[str, str], ...]:
         """The request with these fields. Raises `TemplateError` where one is missing or an expression fails."""
         context = self._template.new_context(fields)
         found = []
-        for role in BLOCKS:
-            if role in self._template.blocks:
-                try:
-                    text = "".join(self._template.blocks[role](context)).strip()
-                except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
-                    raise TemplateError(f"{self.path}: {first_line(error)}") from None
-                if text:
-                    found.append({"role": role, "content": text})
+        for block in self._order:
+            try:
+                text = "".join(self._template.blocks[block](context)).strip()
+            except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
+                raise TemplateError(f"{self.path}: {first_line(error)}") from None
+            if text:
+                found.append({"role": block.partition("_")[0], "content": text})
         return tuple(found)
 
 

@@ -1,7 +1,9 @@
 """One chat completion as OpenAI's API defines it: the request's body, and what its answer says."""
 
+import contextlib
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jsonschema
@@ -12,6 +14,7 @@ from dataforge.llm.settings import Model, Structured
 
 _OPEN, _CLOSE = "<think>", "</think>"
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?\s*```", re.DOTALL | re.IGNORECASE)
+_BRACKET = re.compile(r"[{\[]")
 _CUT = ("length", "max_tokens")
 
 
@@ -104,21 +107,32 @@ def _fitting(schema: Mapping[str, Any]) -> str:
 
 def _parsed(text: str, schema: Mapping[str, Any]) -> Any:
     """The JSON in a text, whatever stands around it."""
-    fault = "there is no JSON in it"
+    taken, fault = _accepted(schema), "there is no JSON in it"
     for found in _candidates(text):
         try:
-            value = orjson.loads(found)
+            return _fitted(orjson.loads(found), taken)
         except orjson.JSONDecodeError as error:
             fault = f"it is no JSON ({error})"
-            continue
-        try:
-            jsonschema.validate(value, schema)
         except jsonschema.ValidationError as error:
             where = "".join(f"[{part!r}]" for part in error.absolute_path)
             fault = f"it does not fit the schema{f' at {where}' if where else ''}: {error.message}"
-            continue
-        return value
-    raise NotJsonError(fault)
+    return _gathered(text, taken, fault)
+
+
+def _gathered(text: str, schema: Mapping[str, Any], fault: str) -> Any:
+    """What the JSON values that stand somewhere in a text say together."""
+    fitting = list[Any]()
+    for value in _embedded(text):
+        with contextlib.suppress(jsonschema.ValidationError):
+            fitting.append(_fitted(value, schema))
+    if not fitting:
+        raise NotJsonError(fault)
+    name = _only_list(schema)
+    if name is not None:
+        return {name: [item for value in fitting for item in value[name]]}
+    if any(value != fitting[0] for value in fitting):
+        raise NotJsonError("it holds several JSON values that differ")
+    return fitting[0]
 
 
 def _candidates(text: str) -> list[str]:
@@ -129,3 +143,58 @@ def _candidates(text: str) -> list[str]:
         if 0 <= start < end:
             found.append(text[start : end + 1])
     return found
+
+
+def _embedded(text: str) -> Iterator[Any]:
+    """Each JSON object or list in a text, such as one that a bracket too many follows."""
+    decoder, at = json.JSONDecoder(), 0
+    while (start := _BRACKET.search(text, at)) is not None:
+        try:
+            value, at = decoder.raw_decode(text, start.start())
+        except (json.JSONDecodeError, RecursionError):
+            at = start.end()
+        else:
+            yield value
+
+
+def _accepted(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema with which more than was asked for is no fault: keys that nobody reads, items that nobody takes."""
+    taken: dict[str, Any] = _open(schema)
+    name = _only_list(schema)
+    if name is not None:
+        taken["properties"][name].pop("maxItems", None)
+    return taken
+
+
+def _open(part: Any) -> Any:
+    if isinstance(part, Mapping):
+        return {key: _open(value) for key, value in part.items() if key != "additionalProperties"}
+    return [_open(value) for value in part] if isinstance(part, list) else part
+
+
+def _only_list(schema: Mapping[str, Any]) -> str | None:
+    """The property of an object that is a list and has no other beside it."""
+    properties = schema.get("properties") or {}
+    if len(properties) != 1 or schema.get("type") != "object":
+        return None
+    ((name, inner),) = properties.items()
+    return str(name) if isinstance(inner, Mapping) and inner.get("type") == "array" else None
+
+
+def _fitted(value: Any, schema: Mapping[str, Any]) -> Any:
+    """A value that fits; where the schema wants a list in an object, also the list alone, or one item of it.
+
+    Raises `jsonschema.ValidationError`.
+    """
+    name = _only_list(schema)
+    try:
+        jsonschema.validate(value, schema)
+    except jsonschema.ValidationError:
+        if name is None:
+            raise
+        within = value.get(name, value) if isinstance(value, dict) else value
+        wrapped = {name: within if isinstance(within, list) else [within]}
+        if not jsonschema.Draft202012Validator(schema).is_valid(wrapped):
+            raise
+        return wrapped
+    return value
