@@ -8,20 +8,25 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from dataforge import arrow_bytes, components, forecast, record_table, report
 from dataforge.components import Counting, Made
 from dataforge.forecast import Forecast
+from dataforge.llm.requests import Ask, NoReply, Reply, Request
 from dataforge.readers import Part
 from dataforge.recipe import StepSpec
 from dataforge.records import Record
-from dataforge.stages import Facts, Output
+from dataforge.stages import Facts, key_of
 from dataforge.tally import Tally
 from dataforge.tasks import Site, Task, read_records
 
 if TYPE_CHECKING:
     from dataforge.llm.models import Models
+
+UNANSWERED = "requests that failed for good"
+"""As a build counts them; the next one sends them again."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,9 @@ class _Parts:
     async def _part(self, task: AskTask, records: Sequence[Record], part: int) -> Facts:
         step, asker = task.step, self.site.line.asker(task.step)
         names = components.models(step.use, step.settings)
-        ask, alive, tally = self.models.ask(step.name, names), asyncio.Semaphore(self.models.alive), Tally()
+        lost = list[NoReply]()
+        ask = {name: _heard(each, lost) for name, each in self.models.ask(step.name, names).items()}
+        alive, tally = asyncio.Semaphore(self.models.alive), Tally()
         self._of += len(records)
 
         async def take(record: Record) -> Made:
@@ -177,7 +184,26 @@ class _Parts:
         counts = {**self.models.noted(step.name), **(asker.noted() if isinstance(asker, Counting) else {})}
         if self.foreseen is not None:
             counts |= self.foreseen.noted(part, self.of)
-        outputs: list[Output] = [("records.arrow", arrow_bytes.stream(record_table.to_table(kept), "lz4"))]
+        outputs = [("records.arrow", arrow_bytes.stream(record_table.to_table(kept), "lz4"))]
         if tally.rejects:
             outputs.append(("rejects", b"".join(map(report.reject_line, tally.rejects))))
-        return self.site.work.keep(task.key, outputs, {"stations": tally.stations, "noted": {step.name: counts}})
+        key = task.key
+        if lost:
+            counts[UNANSWERED] = len(lost)
+            # Under a name of its own, so that the next build finds nothing under the task's and asks again.
+            key = key_of(
+                "asked in part", {"asked": key, "became": [sha256(content).hexdigest() for _, content in outputs]}
+            )
+        return self.site.work.keep(key, outputs, {"key": key, "stations": tally.stations, "noted": {step.name: counts}})
+
+
+def _heard(asked: Ask, lost: list[NoReply]) -> Ask:
+    """What asks the same, and adds to a list the replies that never came."""
+
+    async def ask(request: Request) -> Reply | NoReply:
+        reply = await asked(request)
+        if isinstance(reply, NoReply) and reply.reason == "failed":
+            lost.append(reply)
+        return reply
+
+    return ask

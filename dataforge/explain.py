@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dataforge import recipe
-from dataforge.build import folder_of, planned, refusals, site_in, standing_build
+from dataforge.build import folder_of, refusals, site_in
 from dataforge.config import Document
+from dataforge.plan import planned, standing_build
 from dataforge.schedule import Schedule
 from dataforge.stages import Facts
 from dataforge.tasks import Site, Task

@@ -8,16 +8,15 @@ holds both. What a rule leaves out is counted in the database and never becomes 
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from dataforge import assembly
+from dataforge import assembly, reddit_rows
 from dataforge import reddit_rules as sql
 from dataforge.content import Fault
-from dataforge.dump_lines import SCHEMA, Dump, fault, until_refused
+from dataforge.dump_lines import SCHEMA, Dump, until_refused
 from dataforge.errors import InputError
 from dataforge.reddit_refusals import MONTH, refuse_dead_scores, refuse_halves
 from dataforge.reddit_rules import Rules
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     import duckdb
 
 _NO_RECORDS = ("post", "blank", "nested")
-_BATCH = 4096
 
 
 def threads(files: assembly.Files, rules: Rules, scratch: Path, tally: assembly.Assembly) -> assembly.Rows:
@@ -42,11 +40,11 @@ def threads(files: assembly.Files, rules: Rules, scratch: Path, tally: assembly.
             refuse_dead_scores(opened)
         assembly.asked(opened, lambda asked: _join(asked, rules))
         number = faults = 0
-        for name, line, found in _faults(opened, dumps):
+        for name, line, found in reddit_rows.faults(opened, dumps):
             number = faults = number + 1
             yield number, Fault(found.reason, f"{name}:{line}: {found.detail}")
         replies = 0
-        for row in _rows(opened):
+        for row in reddit_rows.rows(opened):
             number, replies = number + 1, replies + len(row["comments"])
             yield number, row
         _count(opened, dumps, faults, number, replies, answers, tally)
@@ -231,8 +229,9 @@ def _comments(opened: "duckdb.DuckDBPyConnection", rules: Rules, dumps: list[Dum
                     ELSE 'broken' END AS reason
             FROM parsed
         ), scored AS (
-            SELECT *, x.link_id IS NOT NULL AND id IS NOT NULL AS listed, reason IS DISTINCT FROM 'post' AND x.link_id IS NOT NULL AND score IS NOT NULL
-                AND created IS NOT NULL AND NOT {sql.HIDDEN} AND NOT {sql.DELETED_AUTHOR} AS scored
+            SELECT *, x.link_id IS NOT NULL AND id IS NOT NULL AS listed,
+                x.link_id IS NOT NULL AND score IS NOT NULL AND created IS NOT NULL AND NOT {sql.HIDDEN}
+                    AND NOT {sql.DELETED_AUTHOR} AS scored
             FROM told
         )
         SELECT reason, CASE WHEN listed OR reason IN ('broken', 'post', 'nested') THEN {at} END,
@@ -276,40 +275,3 @@ def _join(opened: "duckdb.DuckDBPyConnection", rules: Rules) -> None:
             AND (many < {rules.min_comments} OR place > {rules.max_comments});
         """
     )
-
-
-def _faults(opened: "duckdb.DuckDBPyConnection", dumps: list[Dump]) -> Iterator[tuple[str, int, Fault]]:
-    found = opened.execute("SELECT file, number, line FROM comments WHERE reason = 'broken' ORDER BY ALL")
-    while batch := found.fetchmany(_BATCH):
-        for file, number, line in batch:
-            yield dumps[file].name, number, fault(line)
-    for dump in dumps:
-        for number, told in sorted(dump.faults.items()):
-            yield dump.name, number, told
-
-
-def _rows(opened: "duckdb.DuckDBPyConnection") -> Iterator[dict[str, Any]]:
-    """Each thread as a row: the post's columns, and its comments by their times."""
-    posts = _streamed(
-        opened.cursor(),
-        "SELECT rank, id, community, title, body, score, created, author, edited, "
-        "TRY_CAST(upvote_ratio AS DOUBLE) AS upvote_ratio FROM posts JOIN taken USING (id) WHERE reason IS NULL "
-        "ORDER BY rank",
-    )
-    comments = _streamed(
-        opened.cursor(),
-        "SELECT rank, comments.id, author, body, score, created, edited FROM comments "
-        "JOIN taken ON taken.id = comments.post WHERE reason IS NULL ORDER BY rank, created, comments.id",
-    )
-    next_ = next(comments, None)
-    for post in posts:
-        rank, listed = post.pop("rank"), []
-        while next_ is not None and next_["rank"] == rank:
-            listed.append({key: value for key, value in next_.items() if key != "rank"})
-            next_ = next(comments, None)
-        yield {**post, "comments": listed}
-
-
-def _streamed(cursor: "duckdb.DuckDBPyConnection", query: str) -> Iterator[dict[str, Any]]:
-    for batch in cursor.sql(query).to_arrow_reader(_BATCH):
-        yield from batch.to_pylist()

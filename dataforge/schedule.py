@@ -88,8 +88,9 @@ class Schedule:
                 replied = self._ask(following, records, step_files)
                 for at, (reported,) in zip(replied, ask(following.name, list(replied.values())), strict=True):
                     reports[at].append(reported)
-                    made.stages[at].append(replied[at].key)
-                    records[at] = replied[at].key
+                    records[at] = reported["key"]
+                    self.why[records[at]] = self.why[replied[at].key]
+                    made.stages[at].append(records[at])
                 decided = [None] * len(self.parts)
             elif following is not None:
                 decided = self._gather(following, records, found, ask, step_files)

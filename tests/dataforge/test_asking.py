@@ -125,6 +125,27 @@ def test_what_gets_no_reply_is_a_reject_and_never_a_record(tmp_path: Path) -> No
         assert len(server.seen) == before
 
 
+def test_what_failed_for_good_is_asked_again_by_the_next_build_and_only_that(tmp_path: Path) -> None:
+    ill = True
+
+    def behave(number: int, seen: Seen) -> Act:
+        return Act(status=400) if ill and "They are 6." in seen.asked else rewritten(number, seen)
+
+    with Server(behave) as server:
+        path = recipe(tmp_path, server.url)
+        first = built(path)
+        assert first.manifest.funnel[2].rejected == {"failed": 1}
+        assert built(path).manifest.digest == first.manifest.digest
+        assert len(server.seen) == len(ROWS) + 1
+        ill = False
+        second = built(path)
+        assert len(server.seen) == len(ROWS) + 2
+        assert second.manifest.funnel[2].rejected == {}
+        assert built(path).reused
+    assert answers(tmp_path / "out") == sorted(f"Together they make {2 * n}." for n in range(60))
+    assert not list(check.faults(tmp_path / "out"))
+
+
 PROGRAM = """
 import sys
 from pathlib import Path

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from dataforge import config, disk, recipe
-from dataforge.build import build, planned, site_in
+from dataforge.build import build, site_in
 from dataforge.folders import LocalFolder
+from dataforge.plan import planned
 from tests.bench import corpus
 
 
