@@ -15,7 +15,7 @@ OPTIONS = {
     "build": {"recipe", "overrides", "out", "workers", "engine", "work_limit", "explain", "yes", "as_json"},
     "cache": set(),
     "cache export": {"target", "model", "as_json"},
-    "cache prune": {"model", "unused_days", "to_size", "yes", "as_json"},
+    "cache prune": {"model", "unused_days", "unusable", "to_size", "yes", "as_json"},
     "cache stats": {"as_json"},
     "chat": {"adapter", "prompts", "beside", "system"},
     "demo": set(),

@@ -39,10 +39,13 @@ def stats(as_json: bool) -> None:
 @command.command("prune", short_help="Forget replies.")
 @click.option("--model", help="Those of this model alone.")
 @click.option("--unused-days", type=click.FloatRange(min=0), help="Those that no build has used for so long.")
+@click.option("--unusable", is_flag=True, help="Those cut off, refused, empty or not the JSON asked for.")
 @click.option("--to-size", type=Size(), help="Until the file is no larger, the longest unused first.")
 @click.option("--yes", is_flag=True, help="Forget them without a question first.")
 @click.option("--json", "as_json", is_flag=True, help="Report as one JSON object.")
-def prune(model: str | None, unused_days: float | None, to_size: int | None, yes: bool, as_json: bool) -> None:
+def prune(
+    model: str | None, unused_days: float | None, unusable: bool, to_size: int | None, yes: bool, as_json: bool
+) -> None:
     """Forget replies, which are then paid for again where they are needed.
 
     What would be forgotten is said first: all that the options have in common.
@@ -51,19 +54,20 @@ def prune(model: str | None, unused_days: float | None, to_size: int | None, yes
 
     from dataforge.llm.cache import Cache
 
-    if model is None and unused_days is None and to_size is None:
+    if model is None and unused_days is None and to_size is None and not unusable:
         raise click.UsageError(
-            "say which replies with --model, --unused-days or --to-size; `--unused-days 0` means all of them"
+            "say which replies with --model, --unused-days, --unusable or --to-size; `--unused-days 0` means all of "
+            "them"
         )
-    cache = Cache()
+    cache, kind = Cache(), "unusable replies" if unusable else "replies"
 
     def agree(share: "Share") -> None:
         (agreed if yes else confirm)(
-            f"{cache.path}: {share.replies:,} replies of {model or 'all models'} will be forgotten, {_amount(share)}, "
+            f"{cache.path}: {share.replies:,} {kind} of {model or 'all models'} will be forgotten, {_amount(share)}, "
             f"last used {_days(share)}"
         )
 
-    count = cache.prune(model, unused_days, to_size, agree)
+    count = cache.prune(model, unused_days, to_size, unusable, agree)
     size = cache.path.stat().st_size
     if as_json:
         click.echo(orjson.dumps({"file": str(cache.path), "forgotten": count, "bytes": size}))

@@ -1,6 +1,7 @@
 """Replies that were paid for, in one SQLite file of the user's: a row for each request, by the hash of what it says.
 
-Several processes may use it at once. A reply is written before anybody sees it, and what failed is never written.
+Several processes may use it at once. A reply is written before anybody sees it, also one that can become no record:
+it is paid for too. What failed is never written.
 Those that come while others are written wait for the next turn and are then written at once, by a thread: the disk
 holds up no request.
 """
@@ -20,7 +21,7 @@ import orjson
 import platformdirs
 
 from dataforge.errors import InputError
-from dataforge.llm.requests import Reply
+from dataforge.llm.requests import NoReply, Reply, restored
 
 ENVIRONMENT = "FORGE_LLM_CACHE"
 # Replies stand in the order in which they came: by their keys each would change a page of its own, and to keep one took
@@ -39,6 +40,7 @@ _TOKENS = ", ".join(
     f"coalesce(sum(json_extract(CAST(reply AS TEXT), '$.{name}')), 0)"
     for name in ("prompt_tokens", "completion_tokens")
 )
+_UNUSABLE = "json_extract(CAST(reply AS TEXT), '$.reason') IS NOT NULL"
 _COLUMNS = 6
 _AT_ONCE = 100
 """Rows in one statement; SQLite takes 999 values at least."""
@@ -58,7 +60,7 @@ def place() -> Path:
 
 
 _Row = tuple[str, str, bytes, bytes, float, float]
-_REPLY = tuple(each.name for each in fields(Reply) if each.name != "key")
+_FIELDS = {kind: tuple(each.name for each in fields(kind) if each.name != "key") for kind in (Reply, NoReply)}
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Stored:
     model: str
     request: Any
     """What was asked, as JSON."""
-    reply: Reply
+    reply: Reply | NoReply
     made: float
     """Seconds since 1970."""
 
@@ -106,21 +108,21 @@ class Cache:
                 f"in {ENVIRONMENT}"
             ) from None
 
-    def get(self, key: str) -> Reply | None:
-        """The reply to a request."""
+    def get(self, key: str) -> Reply | NoReply | None:
+        """The reply to a request, or why it can become no record."""
         row = self._db.execute("SELECT reply, used FROM replies WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
         now = time.time()
         if now - row[1] > _REMEMBER_USE:
             self._db.execute("UPDATE replies SET used = ? WHERE key = ?", (now, key))
-        return Reply(**orjson.loads(row[0]), key=key)
+        return restored(orjson.loads(row[0]), key)
 
-    def put(self, key: str, request: Any, reply: Reply) -> None:
+    def put(self, key: str, request: Any, reply: Reply | NoReply) -> None:
         """Keep a reply; other processes have it once this returns."""
         _write(self._db, [_row(key, request, reply)])
 
-    async def keep(self, key: str, request: Any, reply: Reply) -> None:
+    async def keep(self, key: str, request: Any, reply: Reply | NoReply) -> None:
         """The same for a reply among others."""
         written = asyncio.get_running_loop().create_future()
         self._coming.append((_row(key, request, reply), written))
@@ -158,7 +160,7 @@ class Cache:
         for key, model, request, reply, made in self._db.execute(
             "SELECT key, model, request, reply, made FROM replies ORDER BY key"
         ):
-            yield Stored(key, model, orjson.loads(request), Reply(**orjson.loads(reply), key=key), made)
+            yield Stored(key, model, orjson.loads(request), restored(orjson.loads(reply), key), made)
 
     def stats(self) -> list[Share]:
         """What there is of each model, the most first."""
@@ -176,12 +178,14 @@ class Cache:
         model: str | None = None,
         unused_days: float | None = None,
         size: int | None = None,
+        unusable: bool = False,
         agree: Callable[[Share], None] | None = None,
     ) -> int:
         """Forget replies and return how many.
 
-        Those of a model, that were not used for so many days; with a size only so many of them, the longest unused
-        first, that the file becomes no larger. `agree` is told what would go, and raises where it may not.
+        Those of a model, that were not used for so many days, that can become no record; with a size only so many of
+        them, the longest unused first, that the file becomes no larger. `agree` is told what would go, and raises where
+        it may not.
         """
         before = time.time() - 86400 * unused_days if unused_days is not None else time.time() + 1
         self._db.execute("CREATE TEMP TABLE going (key TEXT PRIMARY KEY, bytes INTEGER NOT NULL) WITHOUT ROWID")
@@ -191,9 +195,15 @@ class Cache:
                 INSERT INTO going SELECT key, bytes FROM (
                     SELECT key, {_BYTES} AS bytes, used, sum({_BYTES}) OVER (ORDER BY used, key) AS upto FROM replies
                     WHERE (:model IS NULL OR model = :model) AND used < :before
+                        AND (NOT :unusable OR {_UNUSABLE})
                 ) WHERE :over IS NULL OR upto - bytes < :over
                 """,
-                {"model": model, "before": before, "over": None if size is None else self._over(size)},
+                {
+                    "model": model,
+                    "before": before,
+                    "unusable": unusable,
+                    "over": None if size is None else self._over(size),
+                },
             )
             told = self._db.execute(f"""
                 SELECT count(*), coalesce(sum(bytes), 0), {_TOKENS}, coalesce(min(used), 0), coalesce(max(used), 0)
@@ -257,7 +267,7 @@ def _write(db: sqlite3.Connection, rows: Sequence[_Row]) -> None:
         db.execute(f"INSERT OR REPLACE INTO replies VALUES {places}", [value for row in part for value in row])
 
 
-def _row(key: str, request: Any, reply: Reply) -> _Row:
-    said = {name: getattr(reply, name) for name in _REPLY}
+def _row(key: str, request: Any, reply: Reply | NoReply) -> _Row:
+    said = {name: getattr(reply, name) for name in _FIELDS[type(reply)]}
     now = time.time()
     return key, reply.model, orjson.dumps(request), orjson.dumps(said), now, now

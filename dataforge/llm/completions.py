@@ -71,22 +71,24 @@ def read(answer: Any, schema: Mapping[str, Any] | None, key: str) -> Reply | NoR
         text, finish = message.get("content") or "", choice.get("finish_reason")
         usage = answer.get("usage") or {}
         tokens = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
+        model = str(answer.get("model") or "")
     except (TypeError, KeyError, IndexError, AttributeError) as error:
         raise ValueError(f"the answer is no chat completion ({error!r})") from None
     if not isinstance(text, str):
         raise ValueError("the answer's content is no text")
     if message.get("refusal") or finish == "content_filter":
-        return NoReply("refused", str(message.get("refusal") or "the endpoint's filter took the reply away"))
+        why = str(message.get("refusal") or "the endpoint's filter took the reply away")
+        return NoReply("refused", why, "", model, *tokens)
     reasoning = str(message.get("reasoning_content") or message.get("reasoning") or "")
     thought, text = _apart(text)
     reasoning = reasoning or thought
     if finish in _CUT:
         after = f" after {tokens[1]:,} tokens" if tokens[1] else ""
-        return NoReply("truncated", f"the reply was cut off{after}; raise `max_tokens`", text)
+        return NoReply("truncated", f"the reply was cut off{after}; raise `max_tokens`", text, model, *tokens)
     if not text.strip():
-        return NoReply("empty", "the reply says nothing")
+        return NoReply("empty", "the reply says nothing", "", model, *tokens)
     data = None if schema is None else _parsed(text, schema)
-    return Reply(text, data, reasoning, str(answer.get("model") or ""), key, tokens[0], tokens[1])
+    return Reply(text, data, reasoning, model, key, *tokens)
 
 
 def _apart(text: str) -> tuple[str, str]:

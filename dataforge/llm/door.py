@@ -136,14 +136,15 @@ class Door:
                     again = completions.repaired(sent, schema or {}, text, str(fault))
                     if line.ways[0] == "schema" and len(line.ways) > 1:
                         line.ways[:] = line.ways[-1:]  # it takes a schema and does not heed it
-                    _, _, answer, _ = await self._sent(key, said, again, spent, line)
-                    reply = completions.read(answer, schema, key)
-            except NotJsonError as fault:
-                return NoReply("unparsable", f"twice not the JSON that was asked for: {fault}")
+                    _, _, answer, mended = await self._sent(key, said, again, spent, line)
+                    try:
+                        reply = completions.read(answer, schema, key)
+                    except NotJsonError as last:
+                        reply = _unparsable(last, reply, mended)
             except _LostError as lost:
                 return NoReply("failed", str(lost))
-            if isinstance(reply, Reply):  # a place is free once this is kept: no more than that is lost by a kill
-                await self.cache.keep(key, said, reply)
+            # A place is free once this is kept: no more than that is lost by a kill.
+            await self.cache.keep(key, said, reply)
             return reply
 
     async def _sent(
@@ -267,6 +268,16 @@ class Door:
         """Send nothing any more."""
         self._closed = BuildError(why)
         raise self._closed
+
+
+def _unparsable(fault: NotJsonError, first: Reply | NoReply, mended: Reply | NoReply) -> NoReply:
+    return NoReply(
+        "unparsable",
+        f"twice not the JSON that was asked for: {fault}",
+        model=mended.model,
+        prompt_tokens=first.prompt_tokens + mended.prompt_tokens,
+        completion_tokens=first.completion_tokens + mended.completion_tokens,
+    )
 
 
 def key_of(said: Mapping[str, Any]) -> str:

@@ -1,6 +1,8 @@
 """Recorded replies in place of any server, one a line:
 
 {"key": "4f0c...", "model": "m", "request": {...}, "reply": {"text": "...", ...}}
+
+One that can become no record says why: `"reply": {"reason": "truncated", "detail": "...", "text": "...", ...}`.
 """
 
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ import orjson
 
 from dataforge.errors import InputError
 from dataforge.llm.cache import Stored
-from dataforge.llm.requests import Reply
+from dataforge.llm.requests import NoReply, Reply, restored
 
 
 def line(stored: Stored) -> bytes:
@@ -22,19 +24,19 @@ def line(stored: Stored) -> bytes:
     return orjson.dumps(found, option=orjson.OPT_SORT_KEYS) + b"\n"
 
 
-def read(path: Path) -> dict[str, Reply]:
+def read(path: Path) -> dict[str, Reply | NoReply]:
     """The replies of a file by the keys of their requests. Raises `InputError` for a line that is none."""
     return dict(_lines(path))
 
 
-def _lines(path: Path) -> Iterator[tuple[str, Reply]]:
+def _lines(path: Path) -> Iterator[tuple[str, Reply | NoReply]]:
     try:
         with path.open("rb") as file:
             for number, text in enumerate(file, start=1):
                 try:
                     found = orjson.loads(text)
-                    yield str(found["key"]), Reply(**found["reply"], key=str(found["key"]))
-                except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+                    yield str(found["key"]), restored(found["reply"], str(found["key"]))
+                except (ValueError, KeyError, TypeError) as error:
                     raise InputError(f"{path}:{number}: is no recorded reply ({error!r})") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None

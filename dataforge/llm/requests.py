@@ -2,7 +2,10 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+Paid = Literal["truncated", "refused", "empty", "unparsable"]
+"""Why a reply that came can become no record."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,26 @@ class Reply:
 class NoReply:
     """That there is no reply which could become a record."""
 
-    reason: Literal["truncated", "refused", "empty", "unparsable", "failed", "not_asked"]
+    reason: Paid | Literal["failed", "not_asked"]
     detail: str
     text: str = ""
     """Where it was truncated: what had come until then."""
+    model: str = ""
+    prompt_tokens: int = 0
+    """Where something came, as the next; where it was twice not the JSON that was asked for, of both times."""
+    completion_tokens: int = 0
+
+
+def restored(said: Mapping[str, Any], key: str) -> Reply | NoReply:
+    """A reply, or that there is none, from its fields as they were kept.
+
+    Raises `ValueError` for a reason that is never kept, `TypeError` where the fields are others.
+    """
+    if "reason" not in said:
+        return Reply(**said, key=key)
+    if said["reason"] not in get_args(Paid):
+        raise ValueError(f"the reason {said['reason']!r} is none of {', '.join(get_args(Paid))}")
+    return NoReply(**said)
 
 
 Ask = Callable[[Request], Awaitable[Reply | NoReply]]

@@ -141,7 +141,7 @@ class Asker:
                         made.append(self._dropped(record, *verdict, *place, str(item)))
                     else:
                         grown.append(verdict)
-                        author = getattr(reply, "model", "")
+                        author = reply.model
                         made.append(self._chat(record, verdict, language, author, *place, str(item)))
         return made
 

@@ -242,6 +242,55 @@ def test_recorded_replies_build_without_a_server_and_a_miss_says_which(tmp_path:
         built(recipe(tmp_path, "", llm=nowhere, replay="replies.jsonl"), "third")
 
 
+def test_replies_that_become_no_record_are_paid_for_once_and_replayed(tmp_path: Path) -> None:
+    def half(number: int, seen: Seen) -> Act:
+        return Act("Together", finish="length") if "They are 1" in seen.asked else rewritten(number, seen)
+
+    said: list[str] = []
+    with Server(half) as server:
+        path = recipe(tmp_path, server.url)
+        first = built(path)
+        asked = len(server.seen)
+        again = built(path, "again", confirm=said.append)
+        shown = preview.of_recipe(config.load(path), 3)
+        assert len(server.seen) == asked
+    assert not said  # nothing was foreseen
+    assert {reject.reason for reject in shown.rejects} <= {"rewrite/truncated"}
+    assert first.manifest.statistics == again.manifest.statistics
+    cut = sum(f"They are {2 * n}.".startswith("They are 1") for n in range(60))
+    counts = again.manifest.noted["rewrite"]
+    assert (counts["replies from the cache"], counts.get("requests")) == (60, None)
+    assert len(answers(tmp_path / "again")) == 60 - cut < 60
+    (tmp_path / "replies.jsonl").write_bytes(b"".join(replay.line(row) for row in Cache().rows()))
+    (tmp_path / "llm.sqlite").unlink()
+    nowhere = {"writer": {"base_url": "http://127.0.0.1:9/v1", "model": "m"}}
+    built(recipe(tmp_path, "", llm=nowhere, replay="replies.jsonl"), "other")
+    rejects = (tmp_path / "out" / "rejects.jsonl").read_bytes()
+    for name in ("again", "other"):
+        assert answers(tmp_path / name) == answers(tmp_path / "out")
+        assert (tmp_path / name / "rejects.jsonl").read_bytes() == rejects
+    assert rejects.count(b'"reason":"truncated"') == cut == 15
+
+
+def test_replies_that_became_no_record_are_asked_for_again_once_they_are_forgotten(tmp_path: Path) -> None:
+    short = True
+
+    def half(number: int, seen: Seen) -> Act:
+        return Act("Together", finish="length") if short and "They are 1" in seen.asked else rewritten(number, seen)
+
+    with Server(half) as server:
+        path = recipe(tmp_path, server.url)
+        built(path)
+        asked, short = len(server.seen), False
+        cache = Cache()
+        assert cache.prune(unusable=True) == 15
+        cache.close()
+        built(path, "other")
+        assert len(server.seen) == asked + 15
+        assert len(answers(tmp_path / "other")) == 60
+        assert built(path).reused  # what a folder holds already is not made anew
+
+
 def test_a_preview_takes_what_was_paid_for_and_shows_what_would_be_asked(tmp_path: Path) -> None:
     with Server(rewritten) as server:
         path = recipe(tmp_path, server.url)

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from dataforge.cli import run
+from dataforge.errors import InputError
+from dataforge.llm import replay
 from dataforge.llm.cache import ENVIRONMENT, Cache
-from dataforge.llm.requests import Reply
+from dataforge.llm.requests import NoReply, Reply
 
 DAY = 86400
 LONG = "word " * 400
@@ -97,3 +99,53 @@ def test_what_is_reported_as_json(kept: Path, capsys: pytest.CaptureFixture[str]
     assert (said["forgotten"], said["file"], said["bytes"]) == (200, str(kept), kept.stat().st_size)
     assert run(["cache", "stats", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["models"] == []
+
+
+CUT = NoReply("truncated", "cut off after 512 tokens", "half a", "new", 10, 512)
+REFUSED = NoReply("refused", "I cannot", model="old", prompt_tokens=10, completion_tokens=3)
+
+
+@pytest.fixture
+def unusable(kept: Path) -> Path:
+    """The same cache with two replies that can become no record."""
+    cache = Cache()
+    cache.put("x/new/500", {"messages": [LONG]}, CUT)
+    cache.put("x/old/500", {"messages": [LONG]}, REFUSED)
+    cache.close()
+    return kept
+
+
+def test_what_can_become_no_record_is_forgotten_alone(unusable: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["cache", "prune", "--unusable", "--model", "new", "--yes"]) == 0
+    assert left() == {"old": [*ALL, 500], "new": ALL}
+    told = capsys.readouterr()
+    assert "1 unusable replies of new will be forgotten, 0.0 MB, 10 tokens in, 512 out" in told.err
+    assert run(["cache", "prune", "--unusable", "--yes"]) == 0
+    assert left() == {"old": ALL, "new": ALL}
+    assert run(["cache", "prune", "--unusable", "--yes"]) == 0
+    assert "0 replies forgotten" in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_what_can_become_no_record_is_counted_and_exported(unusable: Path, tmp_path: Path) -> None:
+    cache = Cache()
+    assert {(each.model, each.replies, each.completion_tokens) for each in cache.stats()} == {
+        ("old", 101, 40_003),
+        ("new", 101, 40_512),
+    }
+    cache.close()
+    assert run(["cache", "export", str(tmp_path / "replies.jsonl")]) == 0
+    lines = [json.loads(text) for text in (tmp_path / "replies.jsonl").read_bytes().splitlines()]
+    (cut,) = (line["reply"] for line in lines if line["key"] == "x/new/500")
+    assert (cut["reason"], cut["detail"], cut["text"]) == (CUT.reason, CUT.detail, CUT.text)
+    recorded = replay.read(tmp_path / "replies.jsonl")
+    assert len(recorded) == 202
+    assert (recorded["x/new/500"], recorded["x/old/500"]) == (CUT, REFUSED)
+    assert sum(isinstance(reply, Reply) for reply in recorded.values()) == 200
+
+
+@pytest.mark.parametrize("reason", ["failed", "not_asked", "tired", ["truncated"]])
+def test_what_is_never_kept_is_no_recorded_reply(tmp_path: Path, reason: object) -> None:
+    path = tmp_path / "replies.jsonl"
+    path.write_text(json.dumps({"key": "k", "reply": {"reason": reason, "detail": "502"}}) + "\n")
+    with pytest.raises(InputError, match=r"replies\.jsonl:1: is no recorded reply"):
+        replay.read(path)

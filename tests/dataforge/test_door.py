@@ -3,6 +3,7 @@
 import asyncio
 import email.utils
 import random
+import sqlite3
 import subprocess
 import sys
 import time
@@ -220,23 +221,26 @@ def test_one_request_that_the_endpoint_refuses_is_no_record_and_the_rest_is(cach
     assert replies[7] == NoReply("failed", f"{server.url}: 400: too long")
     assert sum(isinstance(reply, Reply) for reply in replies) == 9
     assert len(server.seen) == 10
+    assert sorted(row.request["messages"][0]["content"] for row in cache.rows()) == [*"012345689"]
 
 
-def test_a_request_that_fails_for_good_is_asked_again_the_next_time(cache: Cache) -> None:
+@pytest.mark.parametrize(("status", "times"), [(500, 3), (400, 1)])
+def test_a_request_that_fails_for_good_is_asked_again_the_next_time(cache: Cache, status: int, times: int) -> None:
     broken = True
 
     def behave(number: int, seen: Seen) -> Act:
-        return Act(status=500) if broken and seen.asked == "b" else Act()
+        return Act(status=status) if broken and seen.asked == "b" else Act()
 
     with Server(behave) as server:
         (good, bad), _ = asked(server, cache, [say("a"), say("b")], retries=2)
         assert isinstance(good, Reply)
         assert isinstance(bad, NoReply)
         assert bad.reason == "failed"
+        assert len(list(cache.rows())) == 1
         broken = False
         replies, _ = asked(server, cache, [say("a"), say("b")])
     assert all(isinstance(reply, Reply) for reply in replies)
-    assert Counter(seen.asked for seen in server.seen) == {"a": 1, "b": 4}
+    assert Counter(seen.asked for seen in server.seen) == {"a": 1, "b": times + 1}
 
 
 @pytest.mark.parametrize(
@@ -251,12 +255,17 @@ def test_a_request_that_fails_for_good_is_asked_again_the_next_time(cache: Cache
         (Act("<think>hm", finish="length"), "truncated"),
     ],
 )
-def test_what_is_cut_off_or_refused_is_no_reply(cache: Cache, act: Act, reason: str) -> None:
+def test_what_is_cut_off_or_refused_is_no_reply_and_paid_for_once(cache: Cache, act: Act, reason: str) -> None:
     with Server(lambda number, seen: act) as server:
         (reply,), _ = asked(server, cache, [say("a")])
+        again, purse = asked(server, cache, [say("a")])
     assert isinstance(reply, NoReply)
     assert reply.reason == reason
-    assert not list(cache.rows())
+    assert again == [reply]
+    assert len(server.seen) == 1
+    assert (purse.spent.requests, purse.spent.cached) == (0, 1)
+    (share,) = cache.stats()
+    assert (share.model, share.replies, share.prompt_tokens, share.completion_tokens) == ("m", 1, 10, 5)
 
 
 @pytest.mark.parametrize(
@@ -304,12 +313,47 @@ def test_json_that_does_not_fit_is_repaired_once(cache: Cache) -> None:
     assert "'three' is not of type 'integer'" in server.seen[1].asked
 
 
-def test_json_that_never_fits_is_no_reply(cache: Cache) -> None:
+def test_json_that_never_fits_is_no_reply_and_paid_for_once(cache: Cache) -> None:
     with Server(lambda number, seen: Act("three")) as server:
         (reply,), _ = asked(server, cache, [say("a", schema=SCHEMA)])
+        again, purse = asked(server, cache, [say("a", schema=SCHEMA)])
     assert isinstance(reply, NoReply)
     assert reply.reason == "unparsable"
+    assert again == [reply]
     assert len(server.seen) == 2
+    assert (purse.spent.requests, purse.spent.cached) == (0, 1)
+    (share,) = cache.stats()  # of both rounds
+    assert (share.replies, share.prompt_tokens, share.completion_tokens) == (1, 20, 10)
+
+
+def test_a_repair_that_is_cut_off_is_kept_and_one_that_fails_is_not(cache: Cache) -> None:
+    def behave(number: int, seen: Seen) -> Act:
+        if len(seen.body["messages"]) < 3:
+            return Act("three")
+        cut = seen.body["messages"][0]["content"] == "cut"
+        return Act('{"n"', finish="length") if cut else Act(status=400)
+
+    requests = [say(text, schema=SCHEMA) for text in ("cut", "broken")]
+    with Server(behave) as server:
+        replies, _ = asked(server, cache, requests, retries=0)
+        again, _ = asked(server, cache, requests, retries=0)
+    assert again == replies
+    assert [reply.reason for reply in replies if isinstance(reply, NoReply)] == ["truncated", "failed"]
+    assert Counter(seen.body["messages"][0]["content"] for seen in server.seen) == {"cut": 2, "broken": 4}
+    assert [row.request["messages"][0]["content"] for row in cache.rows()] == ["cut"]
+
+
+def test_replies_kept_by_earlier_versions_are_read(cache: Cache) -> None:
+    with Server() as server:
+        asked(server, cache, [say("a")])
+        (row,) = cache.rows()
+        old = (row.key, "m", b"{}", b'{"text": "old", "model": "m", "prompt_tokens": 1}', 0.0, 0.0)
+        with sqlite3.connect(cache.path) as db:
+            db.execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?, ?, ?)", old)
+        db.close()
+        (reply,), _ = asked(server, cache, [say("a")])
+    assert reply == Reply("old", model="m", key=row.key, prompt_tokens=1)
+    assert len(server.seen) == 1
 
 
 def test_an_endpoint_without_schemas_is_asked_in_words(cache: Cache) -> None:
