@@ -2,6 +2,7 @@
 its nested lists of replies, becomes such lines.
 """
 
+import codecs
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +50,7 @@ class Dump:
     def look(self) -> None:
         """Tell from its first lines whether it is `nested`, and which columns all of them have.
 
-        Raises `InputError` where it cannot be decompressed.
+        Raises `InputError` where it is no UTF-8.
         """
         try:
             with compression.opened(self.path.open("rb")) as file:
@@ -57,6 +58,8 @@ class Dump:
         except BrokenOffError:
             # What can be read of it is read later, and then it is told where it breaks off.
             start = b""
+        if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise InputError(f"{self.name}: is UTF-16, and dumps are UTF-8; convert it (`iconv -f UTF-16 -t UTF-8`)")
         lines = start.split(b"\n")
         values = [value for value in map(_parsed, lines[:-1] if len(lines) > 1 else lines) if value is not None]
         begins = start.lstrip()[:1]

@@ -83,7 +83,7 @@ def _count(
             "more than once; what was retrieved last counts"
         )
     if rejected["comment_without_post"]:
-        tally.note(f"the posts of {rejected['comment_without_post']:,} comments are in none of the files")
+        tally.note(f"comments whose post is in none of the files: {rejected['comment_without_post']:,}")
     if rows == faults:
         most = ", ".join(f"{reason} {count:,}" for reason, count in rejected.most_common(3))
         tally.note(f"no thread is left ({most})")

@@ -99,7 +99,7 @@ def test_the_funnel_begins_with_what_became_of_the_records(tmp_path: Path, tiny_
     (reject,) = [json.loads(line) for line in (tmp_path / "b" / "rejects.jsonl").read_text().splitlines()]
     assert reject["reason"] == "neither_post_nor_comment"
     assert f"RC.ndjson:{POSTS * (COMMENTS + 1) + 2}: " in reject["detail"]
-    assert "note: the posts of 1 comments are in none of the files" in said
+    assert "note: comments whose post is in none of the files: 1" in said
     assert list(check.faults(tmp_path / "b")) == []
 
 

@@ -162,6 +162,33 @@ def test_broken_lines_are_faults_with_their_place(tmp_path: Path) -> None:
     assert [fault.detail.split(" ")[0] for fault in faults] == ["rc:3:", "rc:4:", "rc:5:"]
 
 
+@pytest.mark.parametrize(
+    ("later", "reason"),
+    [
+        ({"body": "[removed]"}, "comment_deleted"),
+        ({"score": 1}, "comment_low_score"),
+        ({"author": None}, "comment_deleted"),
+    ],
+)
+def test_of_a_comment_listed_twice_the_last_retrieved_counts_even_where_it_leaves_it_out(
+    tmp_path: Path, later: dict[str, Any], reason: str
+) -> None:
+    rows = [
+        comment("c1", "p", retrieved_on=100),
+        *TWO[1:],
+        comment("c3", "p"),
+        comment("c1", "p", retrieved_on=200, **later),
+    ]
+    found, _, tally = threads(tmp_path, {"rc": rows, "rs": [post("p")]})
+    assert found == {"p": ["c2", "c3"]}
+    assert tally.rejected == {"comment_listed_twice": 1, reason: 1}
+
+
+def test_a_dump_in_another_encoding_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^rc: is UTF-16, and dumps are UTF-8; convert it"):
+        threads(tmp_path, {"rc": json.dumps(comment("c1", "p")).encode("utf-16"), "rs": [post("p")]})
+
+
 def test_a_file_that_breaks_off_is_told_after_what_could_be_read(tmp_path: Path) -> None:
     rows = [comment(f"n{number}", "p", body=f"{number * 7919:x}" * 50) for number in range(20_000)]
     packed = zstandard.ZstdCompressor().compress(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
