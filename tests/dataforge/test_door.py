@@ -335,8 +335,8 @@ def test_a_repair_that_is_cut_off_is_kept_and_one_that_fails_is_not(cache: Cache
 
     requests = [say(text, schema=SCHEMA) for text in ("cut", "broken")]
     with Server(behave) as server:
-        replies, _ = asked(server, cache, requests, retries=0)
-        again, _ = asked(server, cache, requests, retries=0)
+        replies, _ = asked(server, cache, requests, retries=0, structured="schema")
+        again, _ = asked(server, cache, requests, retries=0, structured="schema")
     assert again == replies
     assert [reply.reason for reply in replies if isinstance(reply, NoReply)] == ["truncated", "failed"]
     assert Counter(seen.body["messages"][0]["content"] for seen in server.seen) == {"cut": 2, "broken": 4}
