@@ -165,15 +165,11 @@ class _Bench:
         before = self.proxy.exchanges[seen:]
         _forge(command, self.folder, environment)
         after = self.proxy.exchanges[seen + len(before) :]
-        done = [each for each in before if each.finished]
-        kept = {each.name for each in done if _useful(each)}
-        useless = {each.name for each in done} - kept
-        again = Counter(each.name for each in after)
+        done = {each.name for each in before if each.finished}
+        again = sum(each.name in done for each in after)
         return (
-            f"A build killed by SIGKILL after {len(done)} replies, {len(before) - len(done)} under way: of the "
-            f"{len(kept)} that were JSON {sum(again[name] for name in kept)} were asked again, of the {len(useless)} "
-            f"that were none, and are not kept, {sum(again[name] for name in useless)}; then {len(after)} requests "
-            "until the end."
+            f"A build killed by SIGKILL after {len(done)} replies, {len(before) - len(done)} under way: {again} of the "
+            f"replies were asked for again; then {len(after)} requests until the end."
         )
 
     def _trained(self, place: str) -> str:
@@ -197,15 +193,14 @@ class _Bench:
 
     def _again(self, place: str) -> str:
         """What was asked twice of one cache, by another filter and by the same build again."""
-        before = Counter(each.name for each in self.proxy.exchanges if _useful(each))
+        before = Counter(each.name for each in self.proxy.exchanges if each.finished)
         seen = len(self.proxy.exchanges)
         _forge(
             ["build", self._path(place), "--out", str(self.folder / place), "--yes"], self.folder, self._environment()
         )
         return (
-            f"Of {len(before)} requests whose replies were JSON, {sum(count > 1 for count in before.values())} were "
-            f"asked again for another filter; what had been cut off was. The same build again asked "
-            f"{len(self.proxy.exchanges) - seen} times."
+            f"Of {len(before)} requests that were answered, {sum(count > 1 for count in before.values())} were asked "
+            f"again for another filter. The same build again asked {len(self.proxy.exchanges) - seen} times."
         )
 
     def _head(self) -> list[str]:
@@ -267,14 +262,14 @@ def _row(
         read, kept = step["read"], stages["gate"]["passed"]
         why = ", ".join(f"{reason} {count}" for reason, count in sorted(step["rejected"].items()))
     noted = manifest.get("noted", {}).get("judge") or manifest.get("noted", {}).get("respond") or {}
-    counted = ", ".join(f"{key} {count}" for key, count in sorted(noted.items()) if key not in _SPENT)
+    counted = ", ".join(f"{key} {count}" for key, count in sorted(noted.items()) if not key.startswith(_SPENT))
     useful = sum(map(_useful, asked))
     cut = sum(each.finish == "length" for each in asked)
     cells = [name, read, len(asked), useful, cut, kept, why, counted, f"{took:.0f}", f"{computed:.0f}"]
     return f"| {' | '.join(map(str, cells))} |"
 
 
-_SPENT = ("requests", "replies from the cache", "prompt tokens", "completion tokens")
+_SPENT = ("requests", "replies from the cache", "prompt tokens", "completion tokens", "failed", "cost")
 
 
 def _useful(exchange: Exchange) -> bool:

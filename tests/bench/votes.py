@@ -4,9 +4,9 @@
     python -m tests.bench.votes --real FOLDER
 
 A month of votes_month.py is written to DIR (0.12 GB for each million comments) and mined up to written Parquet by
-votes_arms.py, while the memory of all processes together is looked at every 0.2 s (PSS). Of the smaller month of
-`--pandas` the same is done in pandas, by turns, three times; threads, replies and pairs must be the same. The table
-goes to votes.md.
+votes_arms.py, and then once more while the memory of all processes together is looked at every 0.2 s (PSS), which
+takes time of its own. Of the smaller month of `--pandas` the same is done in pandas, by turns, three times; threads,
+replies and pairs must be the same. The table goes to votes.md.
 
 `--real` reads `submissions.derived.ndjson` and `comments.derived.ndjson` in FOLDER by the source and by pandas, and
 compares threads, replies and pairs of both.
@@ -22,6 +22,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +58,19 @@ def main() -> None:
         "# Pairs of a month of votes",
         "",
         f"From zipped dumps to written pairs, by SHP's rules. {machine()}; load before: {os.getloadavg()[0]:.1f}.",
-        "Memory is the peak PSS of all processes together. Of several turns the median, with the least and the most.",
+        "Memory is the peak PSS of all processes together, in a run of its own, as to look at it slows a process down.",
+        "Of several turns the median, with the least and the most.",
         "",
         "| comments | raw, GB | way | seconds | comments/s | threads joined after, s | peak PSS, MB | pairs |",
         "|---:|---:|---|---:|---:|---:|---:|---:|",
     ]
     for way in ("forge", "pandas"):
-        lines.append(row(asked.pandas, raw, way, [turn[way] for turn in turns]))
+        lines.append(row(asked.pandas, raw, way, [turn[way] for turn in turns], peak(way, small, asked.work)))
     ratios = sorted(turn["pandas"]["seconds"] / turn["forge"]["seconds"] for turn in turns)
     if asked.comments != asked.pandas:
         large, raw = month(asked.work, asked.comments)
-        lines.append(row(asked.comments, raw, "forge", [measured("forge", large, asked.work)]))
+        turns = [measured("forge", large, asked.work) for _ in range(TURNS)]
+        lines.append(row(asked.comments, raw, "forge", turns, peak("forge", large, asked.work)))
     lines += [
         "",
         f"pandas takes {statistics.median(ratios):.1f} times as long ({ratios[0]:.1f} to {ratios[-1]:.1f}) on "
@@ -87,33 +91,46 @@ def month(work: Path, comments: int) -> tuple[Path, int]:
 
 
 def measured(way: str, folder: Path, work: Path) -> dict[str, Any]:
-    """What a way tells of itself, with the wall time of its process and the memory of all."""
+    """What a way tells of itself, with the wall time of its process."""
+    with started(way, folder, work) as process:
+        begun = time.monotonic()
+        output, _ = process.communicate()
+        seconds = time.monotonic() - begun
+    return {**json.loads(output), "seconds": seconds}
+
+
+def peak(way: str, folder: Path, work: Path) -> int:
+    """The most bytes that all processes of a way took together."""
+    with started(way, folder, work) as process:
+        watch = Watch(process.pid)
+        sampler = threading.Thread(target=watch.run)
+        sampler.start()
+        process.communicate()
+        watch.stop()
+        sampler.join()
+    return watch.peak.pss
+
+
+@contextmanager
+def started(way: str, folder: Path, work: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """A way as a process; what it writes goes."""
     target = work / "pairs"
     shutil.rmtree(target, ignore_errors=True)
     command = [sys.executable, "-m", "tests.bench.votes_arms", way, str(folder), str(target)]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    begun = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path})
-    watch = Watch(process.pid)
-    sampler = threading.Thread(target=watch.run)
-    sampler.start()
-    output, _ = process.communicate()
-    seconds = time.monotonic() - begun
-    watch.stop()
-    sampler.join()
+    yield process
     shutil.rmtree(target, ignore_errors=True)
     if process.returncode:
         raise SystemExit(f"{way} ended with {process.returncode}")
-    return {**json.loads(output), "seconds": seconds, "pss": watch.peak.pss}
 
 
-def row(comments: int, raw: int, way: str, turns: list[dict[str, Any]]) -> str:
+def row(comments: int, raw: int, way: str, turns: list[dict[str, Any]], pss: int) -> str:
     """A line of the table."""
     seconds = sorted(turn["seconds"] for turn in turns)
     middle = statistics.median(seconds)
     spread = f" ({seconds[0]:.1f} to {seconds[-1]:.1f})" if len(seconds) > 1 else ""
     joined = statistics.median(turn.get("seconds_joined", 0) for turn in turns)
-    pss = max(turn["pss"] for turn in turns)
     cells = [
         *(f"{comments:,}", f"{raw / 1e9:.1f}", way, f"{middle:.1f}{spread}", f"{comments / middle:,.0f}"),
         *(f"{joined:.1f}" if joined else "", f"{pss / 1e6:,.0f}", f"{turns[0]['pairs']:,}"),
