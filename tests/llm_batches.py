@@ -1,15 +1,16 @@
 """A server that speaks OpenAI's files and batches on a real socket; results come out of order."""
 
-import asyncio
 import random
-import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 from aiohttp import web
+
+from tests.web_apps import served
 
 
 @dataclass(frozen=True)
@@ -44,41 +45,28 @@ class BatchServer:
         self.asked: Counter[str] = Counter()
         """How often each body was handed over."""
         self.looked: Counter[str] = Counter()
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._open = ExitStack()
 
     def __enter__(self) -> "BatchServer":
-        self._thread.start()
-        self._ready.wait()
+        self.port = self._open.enter_context(served(self._app()))
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._open.close()
 
     @property
     def url(self) -> str:
         """What a recipe calls it."""
         return f"http://127.0.0.1:{self.port}/v1"
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
+    def _app(self) -> web.Application:
         app = web.Application(client_max_size=2**28)
         app.router.add_post("/v1/files", self._upload)
         app.router.add_get("/v1/files/{id}/content", self._content)
         app.router.add_post("/v1/batches", self._create)
         app.router.add_get("/v1/batches", self._list)
         app.router.add_get("/v1/batches/{id}", self._retrieve)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        self._loop.run_until_complete(runner.setup())
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        self._loop.run_until_complete(site.start())
-        self.port = runner.addresses[0][1]
-        self._ready.set()
-        self._loop.run_forever()
-        self._loop.run_until_complete(runner.cleanup())
-        self._loop.close()
+        return app
 
     async def _upload(self, request: web.Request) -> web.Response:
         form = await request.post()

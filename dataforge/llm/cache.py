@@ -102,6 +102,7 @@ class Cache:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db, self._writer = _opened(self.path), _opened(self.path)
+            self._db.executescript(_TABLES)
         except (OSError, sqlite3.Error) as error:
             raise InputError(
                 f"{self.path}: is no cache of replies that can be used ({error}); move it away, or name another file "
@@ -255,7 +256,6 @@ def _opened(path: Path) -> sqlite3.Connection:
     db.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
-    db.executescript(_TABLES)
     return db
 
 

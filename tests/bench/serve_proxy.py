@@ -1,14 +1,15 @@
 """What goes to a chat server and comes back, noted on the way."""
 
-import asyncio
-import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import orjson
 from aiohttp import web
+
+from tests.web_apps import served
 
 
 @dataclass(frozen=True)
@@ -53,37 +54,25 @@ class Proxy:
     def __init__(self, server: str) -> None:
         self._server = server
         self.exchanges: list[Exchange] = []
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._open = ExitStack()
 
     def __enter__(self) -> "Proxy":
-        self._thread.start()
-        self._ready.wait()
+        # A client that goes away is noticed while the server still works for it.
+        self._port = self._open.enter_context(served(self._app(), handler_cancellation=True, access_log=None))
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        self._open.close()
 
     @property
     def url(self) -> str:
         """What a recipe calls it."""
         return f"http://127.0.0.1:{self._port}/v1"
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
+    def _app(self) -> web.Application:
         app = web.Application(client_max_size=2**24)
         app.router.add_post("/v1/chat/completions", self._pass)
-        # A client that goes away is noticed while the server still works for it.
-        runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True, access_log=None)
-        self._loop.run_until_complete(runner.setup())
-        self._loop.run_until_complete(web.TCPSite(runner, "127.0.0.1", 0).start())
-        self._port = runner.addresses[0][1]
-        self._ready.set()
-        self._loop.run_forever()
-        self._loop.run_until_complete(runner.cleanup())
-        self._loop.close()
+        return app
 
     async def _pass(self, request: web.Request) -> web.Response:
         body, began = await request.read(), time.monotonic()
